@@ -1,0 +1,125 @@
+"""What passes between stages: Arrow schemas, and the reasons for which a row may be dropped.
+
+A stage checks its input once, at its edge, with `check`, so that a wrong hand-over fails with the stage's name
+and not with a wrong model a week later.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import pyarrow as pa
+
+CAPTION = pa.struct([("kind", pa.string()), ("text", pa.string())])
+
+ANNOTATED_CAPTION = pa.struct(
+    [
+        *CAPTION,
+        ("language", pa.string()),  # a metadata language, or `languages.OTHER`
+        ("language_score", pa.float32()),
+        ("entry_ids", pa.list_(pa.int32())),  # rows of the language's metadata file; sorted, unique
+    ]
+)
+
+PAIR = pa.schema(
+    [
+        ("pair_id", pa.string()),  # 24 hex digits, see `pairs.pair_id`
+        ("shard", pa.int32()),  # the shard's number in the pool's manifest
+        ("row", pa.int32()),  # ordinal of the pair's key in its shard, bad ones counted
+        ("captions", pa.list_(CAPTION)),
+        ("image_offset", pa.int64()),  # of the image's bytes in the shard
+        ("image_length", pa.int64()),
+    ]
+)
+
+ANNOTATED = PAIR.set(PAIR.get_field_index("captions"), pa.field("captions", pa.list_(ANNOTATED_CAPTION)))
+
+DRAWN = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("epoch", pa.int32()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("caption", pa.string()),
+        ("language", pa.string()),
+        ("image", pa.binary()),
+        ("ledger_id", pa.int64()),  # the ledger that the reader skipped by
+        ("drop_reason", pa.string()),  # null, or the row is a tombstone: it travels to be counted
+        ("drawn_in_item", pa.int32()),  # null but on the tombstone that closes an (epoch, shard)
+    ]
+)
+
+TALLY = pa.schema(
+    [
+        ("measure", pa.string()),
+        ("language", pa.string()),
+        ("entry_id", pa.int32()),  # -1 where the measure is not about an entry
+        ("count", pa.int64()),
+    ]
+)
+
+COUNTS = pa.schema(
+    [("language", pa.string()), ("entry_id", pa.int32()), ("entry", pa.string()), ("count", pa.int64())]
+)
+
+
+def example_schema(image_size: int) -> pa.Schema:
+    """EXAMPLE: what a training worker receives. `pixels` holds 3 × image_size × image_size bytes, channels first."""
+    kept = [DRAWN.field(name) for name in ("epoch", "shard", "row", "language", "ledger_id")]
+    tombstone = [DRAWN.field(name) for name in ("drop_reason", "drawn_in_item")]
+    return pa.schema(
+        [
+            ("pixels", pa.binary(3 * image_size * image_size)),
+            ("input_ids", pa.list_(pa.int32())),
+            *kept,
+            *tombstone,
+        ]
+    )
+
+
+class DropReason(StrEnum):
+    """Why a row, or one caption of it, goes no further. Each is a line of the funnel."""
+
+    # reading a shard
+    SHARD_TRUNCATED = "shard_truncated"  # one for each shard, read to its last byte
+    SHARD_UNREADABLE = "shard_unreadable"
+    BAD_MEMBER = "bad_member"
+    BAD_METADATA = "bad_metadata"  # JSON that does not parse, or not of the expected shape
+    NO_IMAGE = "no_image"
+    IMAGE_BYTES_OVER_LIMIT = "image_bytes_over_limit"
+    METADATA_BYTES_OVER_LIMIT = "metadata_bytes_over_limit"
+    NO_CAPTION = "no_caption"
+    # captions
+    CAPTION_EMPTY = "caption_empty"
+    CAPTION_OVER_LIMIT = "caption_over_limit"
+    CAPTION_BROKEN_TEXT = "caption_broken_text"  # bytes that are no UTF-8, lone surrogates
+    CAPTION_BAD_SHAPE = "caption_bad_shape"
+    # curation
+    DUPLICATE = "duplicate"
+    NO_MATCH = "no_match"
+    NOT_DRAWN = "not_drawn"
+    # decoding
+    IMAGE_BROKEN = "image_broken"
+    IMAGE_PIXELS_OVER_LIMIT = "image_pixels_over_limit"
+    # no loss: closes an item of the stream, see the ledger
+    ITEM_END = "item_end"
+
+
+class SchemaError(TypeError):
+    """A stage was handed a table that is not of its schema: an error of the program, never of the data."""
+
+
+def check(table: pa.Table, schema: pa.Schema, *, stage: str) -> pa.Table:
+    """`table` with exactly the columns of `schema`, in order.
+
+    Raises:
+        SchemaError: a column is missing or of another type; the message names stage, column and both types.
+    """
+    for field in schema:
+        index = table.schema.get_field_index(field.name)
+        if index < 0:
+            raise SchemaError(f"{stage}: column {field.name!r} is missing; got {table.schema.names}")
+        found = table.schema.field(index).type
+        if found != field.type:
+            raise SchemaError(f"{stage}: column {field.name!r} is {found}, expected {field.type}")
+    return table.select(schema.names)

@@ -1,0 +1,1 @@
+"""The science composed on Ray: stages, sources, training, tracking, storage layout, configuration."""
