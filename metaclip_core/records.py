@@ -52,9 +52,9 @@ DRAWN = pa.schema(
 TALLY = pa.schema(
     [
         ("measure", pa.string()),
-        ("language", pa.string()),
-        ("entry_id", pa.int32()),  # -1 where the measure is not about an entry
-        ("count", pa.int64()),
+        ("language", pa.string()),  # empty where the measure is not about one
+        ("entry_ids", pa.list_(pa.int32())),  # sorted, unique; [0] where the measure is not about entries
+        ("counts", pa.list_(pa.int64())),
     ]
 )
 
@@ -77,12 +77,23 @@ def example_schema(image_size: int) -> pa.Schema:
     )
 
 
+class Stage(StrEnum):
+    """Lines of the funnel, in the order of the flow."""
+
+    SHARDS = "shards"  # whole ones
+    READ = "read"  # samples of a shard → pairs
+    CAPTIONS = "captions"  # captions of pairs
+    DEDUPLICATE = "deduplicate"
+    MATCH = "match"
+
+
 class DropReason(StrEnum):
     """Why a row, or one caption of it, goes no further. Each is a line of the funnel."""
 
-    # reading a shard
-    SHARD_TRUNCATED = "shard_truncated"  # one for each shard, read to its last byte
-    SHARD_UNREADABLE = "shard_unreadable"
+    # shards
+    SHARD_TRUNCATED = "shard_truncated"  # read to its last byte; what stands before the cut is kept
+    SHARD_UNREADABLE = "shard_unreadable"  # no archive at all
+    # samples of a shard
     BAD_MEMBER = "bad_member"
     BAD_METADATA = "bad_metadata"  # JSON that does not parse, or not of the expected shape
     NO_IMAGE = "no_image"

@@ -1,0 +1,1 @@
+"""Tables that the package carries with it."""

@@ -1,0 +1,1 @@
+"""Metadata: the entries whose mentions balance a pool, made from sources or imported, and kept in a folder."""

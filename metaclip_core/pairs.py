@@ -1,0 +1,22 @@
+"""The name of a pair: the same for the same URL in every shard, so that duplicates share their draws."""
+
+from __future__ import annotations
+
+import hashlib
+
+NUM_HEX_DIGITS = 24
+
+_BLANKS = str.maketrans("", "", "\t ")
+
+
+def pair_id(url: str | None, fallback: str) -> str:
+    """First 24 hex digits of the SHA-224 of `url` without its tabs and blanks.
+
+    Args:
+        url: address of the image as the pool gives it; None, or nothing but tabs and blanks, where it has none.
+        fallback: names the pair when there is no URL: `pool-relative shard name/key`, hashed as it stands.
+
+    Lone surrogates, which are no text but which JSON can spell, are hashed by their code points; nothing raises.
+    """
+    name = (url or "").translate(_BLANKS) or fallback
+    return hashlib.sha224(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:NUM_HEX_DIGITS]

@@ -1,0 +1,121 @@
+"""Annotation: every caption gets a language and the metadata entries that it mentions.
+
+One file for each shard, so that new shards alone are annotated and a killed job repeats only what it had not finished.
+The funnel of a shard travels in its file's schema metadata.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+
+from metaclip_core.funnel import Funnel
+from metaclip_core.identify import LanguageIdentifier
+from metaclip_core.matching import EntryMatcher
+from metaclip_core.records import ANNOTATED, ANNOTATED_CAPTION, PAIR, check
+from metaclip_core.text import Normaliser
+from pipelines import storage
+from pipelines.config import RunConfig
+from pipelines.manifest import Manifest
+from pipelines.sources.base import open_source
+
+REVISION = 1
+_FUNNEL = b"funnel"
+
+
+def annotate_batch(
+    pairs: pa.Table, identifier: LanguageIdentifier, matcher: EntryMatcher, *, min_score: float
+) -> pa.Table:
+    """PAIR in, ANNOTATED out. Pure; a caption's annotation depends on that caption alone."""
+    pairs = check(pairs, PAIR, stage="annotate")
+    captions = pairs["captions"].combine_chunks()
+    flat = pc.list_flatten(captions)
+    texts = flat.field("text").to_pylist()
+    identified = identifier.identify(texts, min_score=min_score)
+    entry_ids = matcher.match(texts, identified.languages)
+    lengths = pa.array([0, *(len(ids) for ids in entry_ids)], pa.int32())
+    annotated = pa.StructArray.from_arrays(
+        [
+            flat.field("kind"),
+            flat.field("text"),
+            pa.array(identified.languages, pa.string()),
+            pa.array(identified.scores, pa.float32()),
+            pa.ListArray.from_arrays(
+                pc.cumulative_sum(lengths),
+                pa.concat_arrays([pa.array([], pa.int32()), *(pa.array(ids, pa.int32()) for ids in entry_ids)]),
+            ),
+        ],
+        fields=list(ANNOTATED_CAPTION),
+    )
+    offsets = pc.cumulative_sum(pa.concat_arrays([pa.array([0], pa.int32()), pc.list_value_length(captions)]))
+    column = pa.ListArray.from_arrays(offsets, annotated)
+    index = PAIR.get_field_index("captions")
+    return pairs.set_column(index, ANNOTATED.field("captions"), column).cast(ANNOTATED)
+
+
+class Annotate:
+    """Reads shards and writes their annotations; holds the identifier and the automata of one metadata version."""
+
+    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str) -> None:
+        self._source = open_source(config)
+        self._curation = config.curation
+        self._identifier = LanguageIdentifier()
+        normaliser = Normaliser(config.curation.normaliser)
+        self._matcher = EntryMatcher.from_metadata(*storage.resolve(metadata_uri), normaliser=normaliser)
+        self._annotations_uri = annotations_uri
+
+    def __call__(self, shards: pa.Table) -> pa.Table:
+        """Rows of the manifest in, the numbers of the shards annotated out."""
+        for shard in shards.to_pylist():
+            self._annotate(shard["name"], shard["shard"])
+        return shards.select(["shard"])
+
+    def _annotate(self, name: str, shard: int) -> None:
+        funnel = Funnel()
+        uri = storage.shard_file(self._annotations_uri, shard)
+        with (
+            storage.publishing(uri) as (filesystem, path),
+            pq.ParquetWriter(path, ANNOTATED, filesystem=filesystem, compression="zstd") as writer,
+        ):
+            batches = self._source.read_captions(name, shard=shard, batch_rows=self._curation.batch_rows, funnel=funnel)
+            for pairs in batches:
+                writer.write_table(
+                    annotate_batch(pairs, self._identifier, self._matcher, min_score=self._curation.min_language_score)
+                )
+            writer.add_key_value_metadata({_FUNNEL.decode(): funnel.to_json()})
+
+
+def read_annotations(annotations_uri: str, shard: int, *, columns: list[str] | None = None) -> pa.Table:
+    """The annotations of a shard, as ANNOTATED or some of its columns."""
+    return storage.read_table(storage.shard_file(annotations_uri, shard), columns=columns)
+
+
+def read_funnel(annotations_uri: str, shard: int) -> Funnel:
+    """What the shard's annotation dropped."""
+    filesystem, path = storage.resolve(storage.shard_file(annotations_uri, shard))
+    with filesystem.open_input_file(path) as file:
+        return Funnel.from_json(pq.read_metadata(file).metadata[_FUNNEL].decode())
+
+
+def apply_annotate(
+    manifest: Manifest, config: RunConfig, *, metadata_uri: str, annotations_uri: str
+) -> ray.data.Dataset:
+    """Shards without annotations → the numbers of those annotated. Lazy."""
+    return manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
+        Annotate,
+        fn_constructor_args=(config,),
+        fn_constructor_kwargs={"metadata_uri": metadata_uri, "annotations_uri": annotations_uri},
+        batch_format="pyarrow",
+        batch_size=1,
+        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.compute.max_actors),
+    )
+
+
+def unannotated(manifest: Manifest, annotations_uri: str) -> Manifest:
+    """The shards that have no annotations yet."""
+    done = storage.list_names(annotations_uri)
+    names = [storage.shard_file("", shard).lstrip("/") for shard in manifest.table["shard"].to_pylist()]
+    return Manifest(manifest.table.filter(pa.array([name not in done for name in names], pa.bool_())))

@@ -1,0 +1,74 @@
+"""The Ray cluster that a job runs on: the one it was submitted to, or one on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray.data import DataContext
+
+from pipelines.config import ComputeConfig
+from pipelines.errors import UserError
+
+_FEED_CPUS = 1  # for Ray Data's own read tasks
+
+
+@contextmanager
+def connected(compute: ComputeConfig) -> Iterator[None]:
+    """A connection to the cluster, for the length of a job.
+
+    Raises:
+        UserError: the cluster does not answer.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = compute.address or os.environ.get("RAY_ADDRESS")
+    if ray.is_initialized():
+        prepare_data(compute)
+        yield
+        return
+    try:
+        if address:
+            ray.init(address=address, logging_level=logging.WARNING)
+        else:
+            ray.init(
+                address="local",  # a leftover address file of another cluster is not looked at
+                num_cpus=compute.local_cpus,
+                object_store_memory=compute.object_store_mb << 20,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+            )
+    except (ConnectionError, TimeoutError) as error:
+        raise UserError(f"no Ray cluster answers at {address}") from error
+    try:
+        prepare_data(compute)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def prepare_data(compute: ComputeConfig) -> None:
+    """Settings of Ray Data for this process; a data set captures them when it is made."""
+    context = DataContext.get_current()
+    context.execution_no_progress_timeout_s = compute.timeout_s
+    context.enable_progress_bars = False  # the command line draws its own
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def check_cpus(compute: ComputeConfig) -> None:
+    """Refuse what would starve: Ray Data without a CPU of its own hangs in silence.
+
+    Raises:
+        UserError: the cluster is too small; with the arithmetic.
+    """
+    workers = compute.num_workers * compute.worker_cpus
+    data = compute.feed_actors + compute.decode_actors + _FEED_CPUS
+    available = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    if available < workers + data:
+        raise UserError(
+            f"too few CPUs: {compute.num_workers} workers × {compute.worker_cpus:g} + {data} for the data stream "
+            f"({compute.feed_actors} feed, {compute.decode_actors} decode, {_FEED_CPUS} read) = {workers + data:g}, "
+            f"and the cluster has {available:g}; lower compute.num_workers or raise compute.local_cpus"
+        )

@@ -1,0 +1,219 @@
+"""One closed configuration for everything: the command line, the jobs, Tune and MLflow see the same `RunConfig`.
+
+A recipe is a YAML file that states only what differs from the defaults. What a result depends on stands apart from
+`compute`, where it runs, and `tracking`, where it is recorded: those two never change an artefact's version.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from metaclip_core.text import NormaliserMode
+from pipelines.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PoolFormat(StrEnum):
+    """Layouts of a pool."""
+
+    WEBDATASET = "webdataset"
+
+
+class PoolConfig(Section):
+    """The raw pairs, and what of them is read."""
+
+    name: str = "pool"
+    uri: str = "pool"  # a folder of shards; relative to the root
+    format: PoolFormat = PoolFormat.WEBDATASET
+    max_image_bytes: Count = 20_000_000
+    max_metadata_bytes: Count = 1_000_000
+    max_caption_chars: Count = 5_000
+
+
+class MetadataConfig(Section):
+    """The entry lists that captions are matched with."""
+
+    name: str = "metadata"
+    version: str | None = None  # None: what the name stands for now
+
+
+class DuplicatePolicy(StrEnum):
+    """What happens to pairs with an id that the pool has already."""
+
+    FIRST = "first"  # the first shard and row wins
+    KEEP = "keep"
+
+
+class CurationConfig(Section):
+    """Captions → languages, entries, thresholds."""
+
+    min_language_score: Share = 0.3
+    normaliser: NormaliserMode = NormaliserMode.UNICODE
+    duplicates: DuplicatePolicy = DuplicatePolicy.FIRST
+    p: Share | None = 0.06  # share of matches in tail entries; or t_en
+    t_en: Count | None = None
+    batch_rows: Count = 2_048
+    max_dropped: dict[str, Share] = Field(default_factory=lambda: {"shard_unreadable": 0.01, "shard_truncated": 0.05})
+
+    @model_validator(mode="after")
+    def _one_dial(self) -> Self:
+        if (self.p is None) == (self.t_en is None):
+            raise ValueError("give one of p and t_en, and set the other to null")
+        return self
+
+
+class FeedConfig(Section):
+    """The stream of training examples."""
+
+    window_positions: Count = 8_192
+    interleaved_shards: Count = 8
+    chunk_rows: Count = 16  # rows of one shard that stand together
+    shuffle_rows: Annotated[int, Field(ge=0)] = 2_048  # per worker
+    decode_rows: Count = 256
+    max_pixels: Count = 50_000_000
+
+
+class ModelConfig(Section):
+    """The model and its tokenizer."""
+
+    preset: str = "tiny"
+    vocab_size: Count = 4_096
+    tokenizer_captions: Count = 200_000  # at most so many train the tokenizer
+
+
+class TrainingConfig(Section):
+    """The optimisation."""
+
+    steps: Count = 1_000
+    global_batch_size: Count = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: Annotated[float, Field(ge=0)] = 0.2
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    checkpoint_every_steps: Count = 500
+    log_every_steps: Count = 20
+    checkpoints_kept: Count = 2
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Self:
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} is more than steps {self.steps}")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What a model is measured on."""
+
+    sets: list[str] = []  # folders; relative to the root
+    batch_rows: Count = 256
+
+
+class TrackingConfig(Section):
+    """The record in MLflow."""
+
+    uri: str | None = None  # None: a sqlite file in `state`
+    experiment: str = "worldwide-clip"
+    state: str = "~/.local/state/metaclip"
+
+
+class ComputeConfig(Section):
+    """Where it runs. Never part of a version: results do not depend on it."""
+
+    address: str | None = None  # a Ray cluster; None: RAY_ADDRESS, else one on this machine
+    local_cpus: Count = 6  # logical CPUs of a cluster on this machine
+    object_store_mb: Count = 512  # of a cluster on this machine
+    max_actors: Count = 2  # of a curation stage
+    shard_blocks: Count = 2_000  # read tasks planned at once
+    num_workers: Count = 2
+    use_gpu: bool = False
+    worker_cpus: Annotated[float, Field(gt=0)] = 1
+    worker_threads: Count = 1
+    feed_actors: Count = 1
+    decode_actors: Count = 1
+    max_failures: Annotated[int, Field(ge=-1)] = 3
+    timeout_s: Count = 600  # without progress of the data stream
+
+
+class RunConfig(Section):
+    """Everything that a job needs to know."""
+
+    recipe: str = "default"
+    root: str = "state"
+    seed: int = 0
+    pool: PoolConfig = PoolConfig()
+    metadata: MetadataConfig = MetadataConfig()
+    curation: CurationConfig = CurationConfig()
+    feed: FeedConfig = FeedConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        if self.training.global_batch_size % self.compute.num_workers:
+            raise ValueError(
+                f"training.global_batch_size {self.training.global_batch_size} does not divide by "
+                f"compute.num_workers {self.compute.num_workers}"
+            )
+        return self
+
+
+def build_config(recipe: Mapping[str, Any], *, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration of a recipe's content, which is left as it is.
+
+    Args:
+        recipe: nested keys and values.
+        overrides: `a.b=c`, c in YAML.
+
+    Raises:
+        UserError: unknown keys, impossible values; names the key's path.
+    """
+    content = copy.deepcopy(dict(recipe))
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        raise UserError("; ".join(_describe(problem) for problem in error.errors())) from error
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"--set takes a.b=c, got {override!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {path}: {text!r} is no YAML value") from error
+    *parents, key = path.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise UserError(f"--set {path}: {parent} is no section")
+    content[key] = value
+
+
+def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's error details
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {path}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{path}: {message}" if path else message

@@ -1,0 +1,122 @@
+"""Counting on the cluster: workers sum up shards, the driver adds the sums.
+
+The driver holds one int64 per metadata entry, so that its memory follows the metadata and not the pool; no shuffle
+moves the matches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metaclip_core.counting import Measure, PoolCounts, tally
+from metaclip_core.funnel import Funnel
+from metaclip_core.metadata.store import read_entries, read_manifest
+from metaclip_core.records import COUNTS, DropReason, Stage
+from pipelines import storage
+from pipelines.annotate import read_funnel
+from pipelines.config import RunConfig
+from pipelines.curated import Curated
+from pipelines.deduplicate import read_unique
+from pipelines.manifest import Manifest
+
+REVISION = 1
+_SHARDS_PER_BATCH = 8
+_COUNTS = "counts.parquet"
+_SUMS = "sums.parquet"
+_FUNNEL = "funnel.json"
+
+
+def _tally_shards(shards: pa.Table, *, curated: Curated) -> pa.Table:
+    return tally(
+        pa.concat_tables(
+            read_unique(curated, shard, columns=["row", "captions"]) for shard in shards["shard"].to_pylist()
+        )
+    )
+
+
+def _read_funnels(shards: pa.Table, *, annotations_uri: str) -> pa.Table:
+    funnel = Funnel()
+    for shard in shards["shard"].to_pylist():
+        funnel.add(read_funnel(annotations_uri, shard))
+    return pa.table({"funnel": [funnel.to_json()]})
+
+
+def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
+    """Write counts, sums and funnel of a pool whose shards are annotated. Done before, it does nothing."""
+    marker = storage.join(curated.counts_uri, _FUNNEL)
+    if storage.exists(marker):
+        return
+    shards = manifest.dataset(max_blocks=config.compute.shard_blocks)
+    tallies = shards.map_batches(
+        _tally_shards,  # type: ignore[arg-type] # Ray types no keyword arguments
+        fn_kwargs={"curated": curated},
+        batch_format="pyarrow",
+        batch_size=_SHARDS_PER_BATCH,
+    )
+    filesystem, path = storage.resolve(curated.metadata_uri)
+    num_entries = read_manifest(filesystem, path).num_entries
+    pool = PoolCounts.zero(num_entries)
+    for batch in tallies.iter_batches(batch_format="pyarrow", batch_size=None):
+        pool.add(batch)
+    funnels = shards.map_batches(
+        _read_funnels,  # type: ignore[arg-type] # Ray types no keyword arguments
+        fn_kwargs={"annotations_uri": curated.annotations_uri},
+        batch_format="pyarrow",
+        batch_size=_SHARDS_PER_BATCH,
+    )
+    funnel = Funnel()
+    for row in funnels.iter_rows():
+        funnel.add(Funnel.from_json(row["funnel"]))
+    _extend(funnel, pool)
+    _write_counts(curated, pool)
+    storage.write_json(marker, funnel.to_records())
+
+
+def _extend(funnel: Funnel, pool: PoolCounts) -> None:
+    """Add the lines of the funnel that the annotations' own funnels can't know."""
+    num_read, num_unique = funnel.rows_out(Stage.READ), pool.total(Measure.PAIRS)
+    funnel.enter(Stage.DEDUPLICATE, num_read)
+    funnel.drop(Stage.DEDUPLICATE, DropReason.DUPLICATE, num_read - num_unique)
+    funnel.enter(Stage.MATCH, num_unique)
+    funnel.drop(Stage.MATCH, DropReason.NO_MATCH, num_unique - pool.total(Measure.MATCHED_PAIRS))
+
+
+def _write_counts(curated: Curated, pool: PoolCounts) -> None:
+    metadata = storage.resolve(curated.metadata_uri)
+    sums = [
+        {"measure": measure, "language": language, "count": total} for (measure, language), total in pool.sums.items()
+    ]
+    storage.write_table(storage.join(curated.counts_uri, _SUMS), pa.Table.from_pylist(sorted(sums, key=str)))
+    with (
+        storage.publishing(storage.join(curated.counts_uri, _COUNTS)) as (filesystem, path),
+        pq.ParquetWriter(path, COUNTS, filesystem=filesystem, compression="zstd") as writer,
+    ):
+        for language, counts in sorted(pool.matches.items()):
+            size = len(counts)
+            columns = [
+                pa.repeat(language, size),
+                pa.array(np.arange(size), pa.int32()),
+                read_entries(*metadata, language),
+                pa.array(counts),
+            ]
+            writer.write_table(pa.table(columns, schema=COUNTS))
+
+
+def read_counts(counts_uri: str) -> PoolCounts:
+    """The sums of a counted pool."""
+    table = storage.read_table(storage.join(counts_uri, _COUNTS), columns=["language", "count"])
+    languages = table["language"].combine_chunks().dictionary_encode()
+    # the rows of a language stand together, ordered by entry id
+    starts = np.flatnonzero(np.diff(languages.indices.to_numpy(), prepend=-1))
+    counts = np.split(table["count"].to_numpy(), starts[1:])
+    pool = PoolCounts(dict(zip(languages.dictionary.to_pylist(), counts, strict=True)))
+    for row in storage.read_table(storage.join(counts_uri, _SUMS)).to_pylist():
+        pool.sums[row["measure"], row["language"]] = row["count"]
+    return pool
+
+
+def read_pool_funnel(counts_uri: str) -> Funnel:
+    """The funnel of a counted pool, from shards to matched pairs."""
+    return Funnel.from_records(storage.read_json(storage.join(counts_uri, _FUNNEL)))

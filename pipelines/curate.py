@@ -1,0 +1,161 @@
+"""Curation: raw pairs → annotations → duplicates → counts → thresholds. CPU only; a step that is done is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from metaclip_core.counting import Measure, PoolCounts
+from metaclip_core.funnel import Funnel
+from metaclip_core.records import Stage
+from pipelines import annotate, count, deduplicate, storage, thresholds
+from pipelines.config import RunConfig
+from pipelines.curated import Curated
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest, load_manifest, update_manifest
+from pipelines.metadata import metadata_version
+
+Progress = Callable[[str, int, int], None]  # step, done, of
+
+
+@dataclass(frozen=True)
+class CurationResult:
+    """What a person and a training run want to know of a curation."""
+
+    curated: Curated
+    thresholds: thresholds.Thresholds
+    counts: PoolCounts
+    funnel: Funnel
+    expected: dict[str, float]  # pairs that an epoch keeps on average, by language
+
+
+def locate(config: RunConfig, manifest: Manifest) -> Curated:
+    """Where the curation of a pool lies, or will lie.
+
+    An artefact's version hashes its configuration and the versions below it, so that thresholds of other metadata, or
+    counts of a pool that has grown since, are never picked up by mistake.
+
+    Raises:
+        UserError: there is no metadata.
+    """
+    layout, curation = storage.Layout(config.root), config.curation
+    metadata = metadata_version(config)
+    pool = config.pool.model_dump(mode="json", exclude={"uri"})
+    annotations = storage.version_of(
+        "annotations",
+        annotate.REVISION,
+        pool=pool,
+        metadata=metadata,
+        min_language_score=curation.min_language_score,
+        normaliser=curation.normaliser,
+    )
+    duplicates = storage.version_of(
+        "duplicates",
+        deduplicate.REVISION,
+        annotations=annotations,
+        manifest=manifest.digest,
+        policy=curation.duplicates,
+    )
+    counts = storage.version_of("counts", count.REVISION, duplicates=duplicates)
+    return Curated(
+        pool=config.pool.name,
+        num_shards=manifest.num_shards,
+        manifest_digest=manifest.digest,
+        metadata_uri=layout.metadata(metadata),
+        annotations_uri=layout.annotations(annotations),
+        duplicates_uri=layout.duplicates(duplicates),
+        counts_uri=layout.counts(counts),
+        thresholds_uri=layout.thresholds(
+            storage.version_of("thresholds", thresholds.REVISION, counts=counts, p=curation.p, t_en=curation.t_en)
+        ),
+    )
+
+
+def curate(config: RunConfig, *, progress: Progress) -> CurationResult:
+    """Curate the recipe's pool; run again, it continues. Needs a Ray cluster.
+
+    Raises:
+        UserError: no pool, no metadata, nothing matched, or more was dropped than the recipe allows.
+    """
+    manifest = update_manifest(config)
+    curated = locate(config, manifest)
+    _annotate(manifest, config, curated, progress)
+    deduplicate.deduplicate(manifest, config, curated)
+    count.count(manifest, config, curated)
+    _check_drops(count.read_pool_funnel(curated.counts_uri), config)
+    thresholds.write_thresholds(curated, config.curation)
+    thresholds.expect(manifest, config, curated)
+    return _result(curated)
+
+
+def load_curation(config: RunConfig) -> CurationResult:
+    """The finished curation of the recipe's pool.
+
+    Raises:
+        UserError: it was not made, or not with this configuration.
+    """
+    curated = locate(config, load_manifest(config))
+    try:
+        return _result(curated)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"pool {config.pool.name!r} is not curated with this configuration: run `metaclip curate` first"
+        ) from error
+
+
+def _result(curated: Curated) -> CurationResult:
+    return CurationResult(
+        curated=curated,
+        thresholds=thresholds.read_thresholds(curated.thresholds_uri),
+        counts=count.read_counts(curated.counts_uri),
+        funnel=count.read_pool_funnel(curated.counts_uri),
+        expected=thresholds.read_expected(curated.thresholds_uri),
+    )
+
+
+def _annotate(manifest: Manifest, config: RunConfig, curated: Curated, progress: Progress) -> None:
+    todo = annotate.unannotated(manifest, curated.annotations_uri)
+    done = manifest.num_shards - todo.num_shards
+    progress("annotate", done, manifest.num_shards)
+    if not todo.num_shards:
+        return
+    shards = annotate.apply_annotate(
+        todo, config, metadata_uri=curated.metadata_uri, annotations_uri=curated.annotations_uri
+    )
+    for _ in shards.iter_rows():
+        done += 1
+        progress("annotate", done, manifest.num_shards)
+
+
+def _check_drops(funnel: Funnel, config: RunConfig) -> None:
+    """Raises UserError when a reason took more than its share of what arrived at its stage."""
+    for (stage, reason), rows in funnel.dropped.items():
+        limit = config.curation.max_dropped.get(reason, 1.0)
+        share = rows / max(1, funnel.rows_in[stage])
+        if share > limit:
+            raise UserError(
+                f"{reason} took {rows} of {funnel.rows_in[stage]} at stage {stage!r} ({share:.1%}), and "
+                f"curation.max_dropped.{reason} allows {limit:.1%}: look at the pool, or raise the limit"
+            )
+
+
+def language_table(result: CurationResult) -> list[tuple[str, int, int, int | None, float]]:
+    """For each language of the pool: captions, matched captions, t, pairs kept by an epoch; most captions first."""
+    counts = result.counts
+    languages = {language for measure, language in counts.sums if measure == Measure.CAPTIONS}
+    rows = [
+        (
+            language,
+            counts.total(Measure.CAPTIONS, language),
+            counts.total(Measure.MATCHED_CAPTIONS, language),
+            result.thresholds.t.get(language),
+            result.expected.get(language, 0.0),
+        )
+        for language in languages
+    ]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
+
+
+def matched_pairs(result: CurationResult) -> int:
+    """Unique pairs of the pool with a caption that mentions an entry."""
+    return result.funnel.rows_out(Stage.MATCH)

@@ -1,0 +1,84 @@
+"""Deduplication: of the pairs with one id, the first shard and row counts and is trained on; the others are skipped.
+
+Pair ids are hash-partitioned, so that no process sees more than its part. What is stored is small: for each shard with
+duplicates, the rows to skip.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import storage
+from pipelines.annotate import read_annotations
+from pipelines.config import DuplicatePolicy, RunConfig
+from pipelines.curated import Curated
+from pipelines.manifest import Manifest
+
+REVISION = 1
+_SHARDS_PER_PART = 256  # some million pairs, which one worker sorts
+_MAX_PARTITIONS = 64  # of one shuffle
+_MARKER = "manifest.json"
+
+
+def find_duplicates(pairs: pa.Table) -> pa.Table:
+    """The rows (shard, row) of all but the first pair of each id. Pure; in any order."""
+    order = pc.sort_indices(pairs, sort_keys=[("pair_id", "ascending"), ("shard", "ascending"), ("row", "ascending")])
+    pairs = pairs.take(order)
+    ids = pairs["pair_id"].combine_chunks()
+    again = pc.equal(ids[1:], ids[:-1]) if len(ids) > 1 else pa.array([], pa.bool_())
+    return pairs.select(["shard", "row"]).filter(pa.concat_arrays([pa.array([False] * min(len(ids), 1)), again]))
+
+
+def _read_ids(shards: pa.Table, *, annotations_uri: str, num_digits: int) -> pa.Table:
+    columns = ["pair_id", "shard", "row"]
+    pairs = pa.concat_tables(
+        read_annotations(annotations_uri, shard, columns=columns) for shard in shards["shard"].to_pylist()
+    )
+    return pairs.append_column("part", pc.utf8_slice_codeunits(pairs["pair_id"], 0, num_digits))
+
+
+def _write_duplicates(rows: pa.Table, *, duplicates_uri: str) -> pa.Table:
+    shard = rows["shard"][0].as_py()
+    storage.write_table(storage.shard_file(duplicates_uri, shard), rows.select(["row"]).sort_by("row"))
+    return pa.table({"duplicates": [rows.num_rows]})
+
+
+def deduplicate(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
+    """Write the duplicates of a pool whose shards are all annotated. Done before, it does nothing."""
+    marker = storage.join(curated.duplicates_uri, _MARKER)
+    if storage.exists(marker):
+        return
+    total = 0
+    if config.curation.duplicates is DuplicatePolicy.FIRST:
+        num_digits = math.ceil(math.log(max(1, manifest.num_shards / _SHARDS_PER_PART), 16))
+        rows = (
+            manifest.dataset(max_blocks=config.compute.shard_blocks)
+            .map_batches(
+                _read_ids,  # type: ignore[arg-type] # Ray types no keyword arguments
+                fn_kwargs={"annotations_uri": curated.annotations_uri, "num_digits": num_digits},
+                batch_format="pyarrow",
+                batch_size=8,
+            )
+            .groupby("part", num_partitions=min(16**num_digits, _MAX_PARTITIONS))
+            .map_groups(find_duplicates, batch_format="pyarrow")
+        )
+        written = rows.groupby("shard", num_partitions=min(manifest.num_shards, _MAX_PARTITIONS)).map_groups(
+            _write_duplicates,  # type: ignore[arg-type] # Ray types no keyword arguments
+            fn_kwargs={"duplicates_uri": curated.duplicates_uri},
+            batch_format="pyarrow",
+        )
+        total = sum(pc.sum(batch["duplicates"]).as_py() for batch in written.iter_batches(batch_format="pyarrow"))
+    storage.write_json(marker, {"duplicates": total, "policy": config.curation.duplicates})
+
+
+def read_unique(curated: Curated, shard: int, *, columns: list[str] | None = None) -> pa.Table:
+    """The annotations of a shard without the pairs that an earlier one has."""
+    annotated = read_annotations(curated.annotations_uri, shard, columns=columns)
+    try:
+        duplicates = storage.read_table(storage.shard_file(curated.duplicates_uri, shard))
+    except FileNotFoundError:
+        return annotated
+    return annotated.filter(pc.invert(pc.is_in(annotated["row"], value_set=duplicates["row"].combine_chunks())))

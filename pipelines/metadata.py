@@ -1,0 +1,71 @@
+"""Metadata versions: entry lists under a name, stored by what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from metaclip_core.metadata.importing import read_entry_files, with_numbers
+from metaclip_core.metadata.store import write_metadata
+from pipelines import storage
+from pipelines.config import RunConfig
+from pipelines.errors import UserError
+
+REVISION = 1
+_MARKER = "manifest.json"
+
+
+def import_metadata(source_uri: str, config: RunConfig) -> str:
+    """Import a folder of entry lists, the numbers 0 to 99 added, under the recipe's metadata name.
+
+    Returns:
+        The version; the same lists give the same one.
+
+    Raises:
+        UserError: no such folder, or a file that is no entry list.
+    """
+    layout = storage.Layout(config.root)
+    try:
+        imported = read_entry_files(*storage.resolve(source_uri))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"no such folder of entry lists: {source_uri}") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"{source_uri} cannot be imported: {storage.first_line(error)}") from error
+    tables = {language: with_numbers(table) for language, table in imported.items()}
+    version = storage.version_of("metadata", REVISION, content=_digest(tables))
+    uri = layout.metadata(version)
+    if not storage.exists(storage.join(uri, _MARKER)):
+        write_metadata(*storage.resolve(uri), tables, provenance={"imported_from": source_uri})
+    storage.write_json(layout.metadata_name(config.metadata.name), {"version": version})
+    return version
+
+
+def metadata_version(config: RunConfig) -> str:
+    """The version that the recipe pins, or that its metadata name stands for now.
+
+    Raises:
+        UserError: there is none.
+    """
+    layout = storage.Layout(config.root)
+    version = config.metadata.version
+    if version is None:
+        try:
+            version = str(storage.read_json(layout.metadata_name(config.metadata.name))["version"])
+        except FileNotFoundError as error:
+            raise UserError(
+                f"no metadata named {config.metadata.name!r} under {config.root}: run `metaclip metadata import` first"
+            ) from error
+    if not storage.exists(storage.join(layout.metadata(version), _MARKER)):
+        raise UserError(f"no metadata version {version} under {config.root}")
+    return version
+
+
+def _digest(tables: Mapping[str, pa.Table]) -> str:
+    content = hashlib.sha256()
+    for language, table in sorted(tables.items()):
+        content.update(f"{language}\0{table.num_rows}\0".encode())
+        for entry, source in zip(table["entry"].to_pylist(), table["source"].to_pylist(), strict=True):
+            content.update(f"{entry}\0{source}\n".encode())
+    return content.hexdigest()

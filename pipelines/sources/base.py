@@ -1,0 +1,32 @@
+"""The interface of a source, and which class reads which layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from metaclip_core.funnel import Funnel
+from pipelines import storage
+from pipelines.config import PoolFormat, RunConfig
+from pipelines.sources.webdataset import WebDatasetSource
+
+
+class Source(Protocol):
+    """A pool of shards."""
+
+    def list_shards(self) -> pa.Table:
+        """Columns name, size and identity, by name. Raises UserError when there is nothing to list."""
+
+    def read_captions(self, name: str, *, shard: int, batch_rows: int, funnel: Funnel) -> Iterator[pa.Table]:
+        """The pairs of a shard as tables of PAIR; what is dropped is counted in `funnel`."""
+
+    def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """The bytes of some images of a shard, in the order asked for."""
+
+
+def open_source(config: RunConfig) -> Source:
+    """The source of the recipe's pool."""
+    readers = {PoolFormat.WEBDATASET: WebDatasetSource}
+    return readers[config.pool.format](config.pool, uri=storage.absolute(config.pool.uri, base=config.root))

@@ -1,0 +1,41 @@
+"""Ranged reads of one file, coalesced: neighbours that stand close are fetched in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow.fs as pafs
+
+_MAX_GAP = 64 << 10  # bytes that cost less to read than another request
+_MAX_REQUEST = 16 << 20
+
+
+def read_ranges(filesystem: pafs.FileSystem, path: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+    """The bytes of each (offset, length), in the order asked for.
+
+    Raises:
+        OSError: the store fails, or the file ends before a range does.
+    """
+    order = sorted(range(len(offsets)), key=lambda i: offsets[i])
+    result = [b""] * len(offsets)
+    with filesystem.open_input_file(path) as file:
+        group: list[int] = []
+        for index in [*order, None]:
+            if index is not None and (not group or _fits(group, index, offsets, lengths)):
+                group.append(index)
+                continue
+            if group:
+                start = offsets[group[0]]
+                stop = max(offsets[i] + lengths[i] for i in group)
+                data = memoryview(file.read_at(stop - start, start))
+                if len(data) < stop - start:
+                    raise OSError(f"{path} ends at {start + len(data)}, before the range that ends at {stop}")
+                for i in group:
+                    result[i] = bytes(data[offsets[i] - start : offsets[i] - start + lengths[i]])
+            group = [] if index is None else [index]
+    return result
+
+
+def _fits(group: list[int], index: int, offsets: Sequence[int], lengths: Sequence[int]) -> bool:
+    stop = offsets[group[-1]] + lengths[group[-1]]
+    return offsets[index] - stop <= _MAX_GAP and offsets[index] + lengths[index] - offsets[group[0]] <= _MAX_REQUEST

@@ -1,0 +1,110 @@
+"""Thresholds and what they will do: t by language, and the pairs that an epoch keeps on average."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+import ray
+
+from metaclip_core.balancing import thresholds
+from metaclip_core.sampling import ProbabilityTables, expected_kept
+from pipelines import storage
+from pipelines.config import CurationConfig, RunConfig
+from pipelines.count import read_counts
+from pipelines.curated import Curated
+from pipelines.deduplicate import read_unique
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest
+
+REVISION = 1
+_THRESHOLDS = "thresholds.json"
+_EXPECTED = "expected.json"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The curation's result: the tail share `p`, and `t` by language."""
+
+    p: float
+    t: dict[str, int]
+
+
+def write_thresholds(curated: Curated, curation: CurationConfig) -> Thresholds:
+    """Compute and publish the thresholds of a counted pool.
+
+    Raises:
+        UserError: nothing matched, or t_en can't be used.
+    """
+    counts = read_counts(curated.counts_uri).matches
+    if not any(of_language.any() for of_language in counts.values()):
+        raise UserError(
+            f"no caption of pool {curated.pool!r} mentions any metadata entry: check that the metadata is of the "
+            "languages of the pool"
+        )
+    try:
+        computed = thresholds(counts, p=curation.p, t_en=curation.t_en)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    result = Thresholds(computed.p, dict(computed.t))
+    storage.write_json(
+        storage.join(curated.thresholds_uri, _THRESHOLDS),
+        {**dataclasses.asdict(result), "made_from": dataclasses.asdict(curated)},
+    )
+    return result
+
+
+def read_thresholds(thresholds_uri: str) -> Thresholds:
+    """Thresholds as they were published. Raises FileNotFoundError."""
+    content = storage.read_json(storage.join(thresholds_uri, _THRESHOLDS))
+    return Thresholds(content["p"], content["t"])
+
+
+def load_tables(curated: Curated) -> ProbabilityTables:
+    """The entry probabilities of a curation."""
+    return ProbabilityTables(read_counts(curated.counts_uri).matches, read_thresholds(curated.thresholds_uri).t)
+
+
+class Expect:
+    """Sums the expected draws of shards; holds the probability tables."""
+
+    def __init__(self, curated: Curated) -> None:
+        self._curated = curated
+        self._tables = load_tables(curated)
+
+    def __call__(self, shards: pa.Table) -> pa.Table:
+        """Columns language and pairs, a sum over the shards for each language."""
+        expected: Counter[str] = Counter()
+        for shard in shards["shard"].to_pylist():
+            annotated = read_unique(self._curated, shard, columns=["row", "captions"])
+            expected.update(expected_kept(annotated, self._tables))
+        return pa.table({"language": list(expected), "pairs": pa.array(expected.values(), pa.float64())})
+
+
+def expect(manifest: Manifest, config: RunConfig, curated: Curated) -> dict[str, float]:
+    """Pairs that one epoch keeps on average, by language of the drawn caption; stored beside the thresholds."""
+    uri = storage.join(curated.thresholds_uri, _EXPECTED)
+    if storage.exists(uri):
+        return read_expected(curated.thresholds_uri)
+    sums = manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
+        Expect,
+        fn_constructor_args=(curated,),
+        batch_format="pyarrow",
+        batch_size=8,
+        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.compute.max_actors),
+        udf_modifying_row_count=True,
+    )
+    by_language: dict[str, list[float]] = {}
+    for row in sums.iter_rows():
+        by_language.setdefault(row["language"], []).append(row["pairs"])
+    expected = {language: sum(sorted(parts)) for language, parts in sorted(by_language.items())}
+    storage.write_json(uri, expected)
+    return expected
+
+
+def read_expected(thresholds_uri: str) -> dict[str, float]:
+    """What `expect` stored. Raises FileNotFoundError."""
+    return dict(storage.read_json(storage.join(thresholds_uri, _EXPECTED)))

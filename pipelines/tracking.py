@@ -1,0 +1,115 @@
+"""The record of runs in MLflow; the only module that knows it.
+
+One MLflow run belongs to one training run across all its restarts: the driver makes it and keeps its id under the
+run's root. By default the record is a sqlite file in a local folder, also when the root is a bucket.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+
+from pipelines.config import RunConfig, TrackingConfig
+from pipelines.errors import UserError
+from pipelines.storage import first_line
+
+_MAX_PER_CALL = 100  # params and tags that MLflow takes at once
+
+
+def tracking_uri(tracking: TrackingConfig) -> str:
+    """The recipe's server, or the sqlite file in the local state folder."""
+    if tracking.uri is not None:
+        return tracking.uri
+    return f"sqlite:///{_state(tracking) / 'mlflow.db'}"
+
+
+def ui_command(tracking: TrackingConfig) -> str:
+    """The command that opens the MLflow UI on this record."""
+    return f"mlflow ui --backend-store-uri {tracking_uri(tracking)}"
+
+
+def _state(tracking: TrackingConfig) -> Path:
+    folder = Path(tracking.state).expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Record:
+    """One MLflow run."""
+
+    uri: str
+    run_id: str
+
+    @property
+    def _client(self) -> MlflowClient:
+        return MlflowClient(self.uri)
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Metrics of one step."""
+        now = int(time.time() * 1000)
+        self._client.log_batch(self.run_id, [Metric(name, float(v), now, step) for name, v in metrics.items()])
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        """The files of a local folder as artefacts below `name`."""
+        self._client.log_artifacts(self.run_id, str(folder), name)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tags that people filter by."""
+        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def finish(self, status: str) -> None:
+        """End the run: FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(self.run_id, status)
+
+    def resume(self) -> None:
+        """The run goes on."""
+        self._client.update_run(self.run_id, status="RUNNING")
+
+
+def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Record:
+    """A new MLflow run that holds the configuration.
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
+    uri = tracking_uri(config.tracking)
+    try:
+        client = MlflowClient(uri)
+        run = client.create_run(_experiment(client, config.tracking), tags={MLFLOW_RUN_NAME: name, **tags})
+        params = [Param(key, str(value)) for key, value in _flatten(config.model_dump(mode="json"))]
+        for start in range(0, len(params), _MAX_PER_CALL):
+            client.log_batch(run.info.run_id, params=params[start : start + _MAX_PER_CALL])
+    except MlflowException as error:
+        raise UserError(f"MLflow at {uri} does not answer: {first_line(error)}") from error
+    return Record(uri, run.info.run_id)
+
+
+def _experiment(client: MlflowClient, tracking: TrackingConfig) -> str:
+    known = client.get_experiment_by_name(tracking.experiment)
+    if known is not None:
+        return str(known.experiment_id)
+    # a sqlite record would put artefacts below the current folder
+    artifacts = (_state(tracking) / "artifacts").as_uri() if tracking.uri is None else None
+    return client.create_experiment(tracking.experiment, artifact_location=artifacts)
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            pairs += _flatten(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", value))
+    return pairs

@@ -1,0 +1,245 @@
+"""A training run: from a curation to a Hugging Face folder. Started again, it continues where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchTrainer
+
+from metaclip_core.captions import load_tokenizer
+from metaclip_core.model import SHAPES, Preset, create_model, save_model
+from pipelines import checkpoint as checkpoints
+from pipelines import storage
+from pipelines.board import board_of
+from pipelines.cluster import check_cpus, prepare_data
+from pipelines.config import RunConfig
+from pipelines.curate import CurationResult, load_curation
+from pipelines.curated import Curated
+from pipelines.decode import apply_decode
+from pipelines.errors import UserError
+from pipelines.feed import apply_feed
+from pipelines.leftover import find_leftover
+from pipelines.manifest import load_manifest
+from pipelines.tokenizer import make_tokenizer
+from pipelines.tracking import Record, start_record
+from pipelines.worker import TRAIN, WorkerSpec, train_loop
+
+REVISION = 1
+_RUN = "run.json"
+_RESULT = "result.json"
+_TOKENIZER = "tokenizer"
+_LEFTOVER = "leftover.parquet"
+_POLL_S = 1.0
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run was and made."""
+
+    run_name: str
+    checkpoint_uri: str
+    model_uri: str
+    mlflow_run_id: str
+    samples_seen: int
+    failed: dict[str, int]  # drawn rows that could not be trained on, by reason
+    left_over: int  # drawn rows that no full batch needed
+
+
+class RecordMetrics(ray.train.UserCallback):
+    """Brings what workers report to MLflow and to the board. Runs in Ray Train's controller."""
+
+    def __init__(self, record: Record, run_name: str) -> None:
+        self._record = record
+        self._run_name = run_name
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401, ARG002
+        """Losses are shares of the global one, so their mean over the ranks is the loss."""
+        mean = {name: sum(of_rank[name] for of_rank in metrics) / len(metrics) for name in metrics[0]}
+        board_of(self._run_name).post.remote(mean)
+        step = int(mean.pop("step"))
+        self._record.log_metrics(mean, step=step)
+
+
+def run_name(config: RunConfig, curated: Curated) -> str:
+    """The name of the run with this configuration: what its result depends on is in it, where it runs is not."""
+    version = storage.version_of(
+        "run",
+        REVISION,
+        thresholds=curated.thresholds_uri.rsplit("/", 1)[-1],
+        manifest=curated.manifest_digest,
+        **config.model_dump(mode="json", include={"seed", "feed", "model", "training"}),
+    )
+    return f"{config.recipe}-{version[:8]}"
+
+
+def train(config: RunConfig, *, report: Report) -> TrainResult:
+    """Train to the end, or what is left of it. Needs a Ray cluster.
+
+    Args:
+        config: the recipe.
+        report: is handed what the workers last reported, about once a second.
+
+    Raises:
+        UserError: no curation, too few CPUs, nothing to draw, or the loss diverged.
+    """
+    curation = load_curation(config)
+    curated = curation.curated
+    name = run_name(config, curated)
+    layout = storage.Layout(config.root)
+    run_uri = layout.run(name)
+    try:
+        return TrainResult(**storage.read_json(storage.join(run_uri, _RESULT)))
+    except FileNotFoundError:
+        pass
+    check_cpus(config.compute)
+    record = _prepare(config, curation, name)
+    spec = WorkerSpec(config, curated, name, storage.join(run_uri, _TOKENIZER))
+    trained = _fit(spec, record, report)
+    checkpoint = trained.checkpoint
+    outcome = trained.return_value
+    if outcome["diverged"]:
+        record.finish("FAILED")
+        raise UserError(
+            f"run {name} diverged: the gradient of step {outcome['step']} is not finite; lower training.learning_rate"
+        )
+    with checkpoint.as_directory() as folder:
+        ledger = checkpoints.load_ledger(Path(folder))
+        _write_model(spec, Path(folder), layout.model(name), record)
+    left_over = find_leftover(config, curated, ledger)
+    storage.write_table(storage.join(run_uri, _LEFTOVER), left_over)
+    result = TrainResult(
+        run_name=name,
+        checkpoint_uri=storage.join(run_uri, checkpoint.path.rstrip("/").rsplit("/", 1)[-1]),
+        model_uri=layout.model(name),
+        mlflow_run_id=record.run_id,
+        samples_seen=ledger.totals.consumed,
+        failed=dict(ledger.totals.failed),
+        left_over=left_over.num_rows,
+    )
+    storage.write_json(storage.join(run_uri, _RESULT), dataclasses.asdict(result))
+    record.finish("FINISHED")
+    return result
+
+
+def load_result(config: RunConfig) -> TrainResult:
+    """The finished run of this configuration.
+
+    Raises:
+        UserError: there is none.
+    """
+    name = run_name(config, load_curation(config).curated)
+    try:
+        content = storage.read_json(storage.join(storage.Layout(config.root).run(name), _RESULT))
+    except FileNotFoundError as error:
+        raise UserError(f"run {name} is not finished under {config.root}: run `metaclip train` first") from error
+    return TrainResult(**content)
+
+
+def load_record(config: RunConfig, result: TrainResult) -> Record:
+    """The MLflow run of a finished run."""
+    content = storage.read_json(storage.join(storage.Layout(config.root).run(result.run_name), _RUN))
+    return Record(**content["record"])
+
+
+def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
+    """What must be there before the first step; on a restart it is."""
+    run_uri = storage.Layout(config.root).run(name)
+    try:
+        record = Record(**storage.read_json(storage.join(run_uri, _RUN))["record"])
+    except FileNotFoundError:
+        pass
+    else:
+        record.resume()
+        return record
+    curated = curation.curated
+    expected = sum(curation.expected.values())
+    if expected < 1:
+        raise UserError(f"an epoch of pool {curated.pool!r} is expected to keep no pair: nothing to train on")
+    manifest = load_manifest(config).pinned(curated.num_shards, curated.manifest_digest)
+    make_tokenizer(config, curation, manifest, uri=storage.join(run_uri, _TOKENIZER))
+    tags = {"recipe": config.recipe, "pool": curated.pool, "p": f"{curation.thresholds.p:g}"}
+    record = start_record(config, name=name, tags=tags)
+    content = {"record": dataclasses.asdict(record), "curated": dataclasses.asdict(curated)}
+    storage.write_json(storage.join(run_uri, _RUN), {**content, "config": config.model_dump(mode="json")})
+    return record
+
+
+def training_stream(spec: WorkerSpec) -> ray.data.Dataset:
+    """Positions → training examples of one window. Lazy: nothing runs here."""
+    prepare_data(spec.config.compute)
+    shape = SHAPES[Preset(spec.config.model.preset)]
+    drawn = apply_feed(spec.config, spec.curated, run_name=spec.run_name)
+    return apply_decode(
+        drawn,
+        spec.config,
+        tokenizer_uri=spec.tokenizer_uri,
+        context_length=shape.context_length,
+        image_size=shape.image_size,
+    )
+
+
+def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
+    compute = spec.config.compute
+    board_of(spec.run_name)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"spec": spec},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=compute.num_workers,
+            use_gpu=compute.use_gpu,
+            resources_per_worker={"CPU": compute.worker_cpus},
+        ),
+        run_config=ray.train.RunConfig(
+            name=spec.run_name,
+            storage_path=storage.Layout(spec.config.root).runs(),
+            failure_config=ray.train.FailureConfig(max_failures=compute.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=spec.config.training.checkpoints_kept),
+            callbacks=[RecordMetrics(record, spec.run_name)],
+        ),
+        # a callable is called for each group of workers, so that a restart plans the stream anew
+        datasets={TRAIN: lambda: training_stream(spec)},
+    )
+    with _watching(spec.run_name, report):
+        return trainer.fit()
+
+
+@contextmanager
+def _watching(name: str, report: Report) -> Iterator[None]:
+    """Hand the board's post to `report` while the block runs."""
+    board, stop = board_of(name), threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_POLL_S):
+            if post := ray.get(board.read.remote()):
+                report(post)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _write_model(spec: WorkerSpec, checkpoint: Path, uri: str, record: Record) -> None:
+    """The Hugging Face folder of a checkpoint, to `uri` and into the record."""
+    with storage.local_copy(spec.tokenizer_uri) as folder:
+        tokenizer = load_tokenizer(folder)
+    model = create_model(SHAPES[Preset(spec.config.model.preset)], tokenizer, seed=spec.config.seed)
+    checkpoints.load_weights(checkpoint, model)
+    with tempfile.TemporaryDirectory(prefix="metaclip-") as name:
+        save_model(model, tokenizer, Path(name))
+        storage.upload_folder(Path(name), uri)
+        record.log_folder(Path(name), "model")

@@ -1,0 +1,44 @@
+import hashlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaclip_core.pairs import pair_id
+
+
+def test_pair_id_of_a_url_is_the_start_of_its_sha224():
+    url = "https://example.org/a.jpg"
+    assert pair_id(url, "shard.tar/000") == hashlib.sha224(url.encode()).hexdigest()[:24]
+
+
+def test_pair_id_of_known_names_never_changes():
+    assert pair_id("https://example.org/a.jpg", "") == "1d63379d7e8c160931a17eb0"
+    assert pair_id(None, "00000.tar/000000001") == "c1530865181d527951b8fd76"
+
+
+def test_pair_id_of_a_url_with_tabs_and_blanks_equals_that_without():
+    plain = pair_id("https://example.org/ab.jpg", "x")
+    assert pair_id(" https://example.org/a\tb.jpg \t", "y") == plain
+
+
+def test_pair_id_of_a_url_with_other_white_space_is_another():
+    assert pair_id("a\nb", "x") != pair_id("ab", "x")
+    assert pair_id("a\u00a0b", "x") != pair_id("ab", "x")
+
+
+@pytest.mark.parametrize("url", [None, "", " \t "])
+def test_pair_id_without_a_url_is_that_of_the_fallback(url):
+    assert pair_id(url, "a shard.tar/key") == hashlib.sha224(b"a shard.tar/key").hexdigest()[:24]
+
+
+@given(st.none() | st.text(st.characters()), st.text(st.characters()))
+def test_pair_id_of_any_text_is_24_hex_digits_and_always_the_same(url, fallback):
+    identity = pair_id(url, fallback)
+    assert re.fullmatch("[0-9a-f]{24}", identity)
+    assert pair_id(url, fallback) == identity
+
+
+def test_pair_id_of_lone_surrogates_tells_them_apart():
+    assert pair_id("\ud800", "x") != pair_id("\ud801", "x")
