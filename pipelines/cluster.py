@@ -39,6 +39,7 @@ def connected(compute: ComputeConfig) -> Iterator[None]:
                 object_store_memory=compute.object_store_mb << 20,
                 include_dashboard=False,
                 logging_level=logging.WARNING,
+                log_to_driver=False,  # what workers say lies in the session's folder of logs
             )
     except (ConnectionError, TimeoutError) as error:
         raise UserError(f"no Ray cluster answers at {address}") from error

@@ -27,6 +27,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class SampleConfig(Section):
+    """The sample pool, where a recipe makes one."""
+
+    num_images: Count = 20_000
+    shard_rows: Count = 500
+    seed: int = 0
+
+
 class PoolFormat(StrEnum):
     """Layouts of a pool."""
 
@@ -156,6 +164,7 @@ class RunConfig(Section):
     recipe: str = "default"
     root: str = "state"
     seed: int = 0
+    sample: SampleConfig = SampleConfig()
     pool: PoolConfig = PoolConfig()
     metadata: MetadataConfig = MetadataConfig()
     curation: CurationConfig = CurationConfig()

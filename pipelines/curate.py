@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from metaclip_core.counting import Measure, PoolCounts
 from metaclip_core.funnel import Funnel
-from metaclip_core.records import Stage
 from pipelines import annotate, count, deduplicate, storage, thresholds
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
@@ -139,23 +138,29 @@ def _check_drops(funnel: Funnel, config: RunConfig) -> None:
             )
 
 
-def language_table(result: CurationResult) -> list[tuple[str, int, int, int | None, float]]:
-    """For each language of the pool: captions, matched captions, t, pairs kept by an epoch; most captions first."""
+@dataclass(frozen=True)
+class LanguageRow:
+    """One language of a curated pool. `expected` is what an epoch keeps on average."""
+
+    language: str
+    captions: int
+    matched: int
+    t: int | None
+    expected: float
+
+
+def language_table(result: CurationResult) -> list[LanguageRow]:
+    """The languages of the pool, most captions first."""
     counts = result.counts
     languages = {language for measure, language in counts.sums if measure == Measure.CAPTIONS}
     rows = [
-        (
-            language,
-            counts.total(Measure.CAPTIONS, language),
-            counts.total(Measure.MATCHED_CAPTIONS, language),
-            result.thresholds.t.get(language),
-            result.expected.get(language, 0.0),
+        LanguageRow(
+            language=language,
+            captions=counts.total(Measure.CAPTIONS, language),
+            matched=counts.total(Measure.MATCHED_CAPTIONS, language),
+            t=result.thresholds.t.get(language),
+            expected=result.expected.get(language, 0.0),
         )
         for language in languages
     ]
-    return sorted(rows, key=lambda row: (-row[1], row[0]))
-
-
-def matched_pairs(result: CurationResult) -> int:
-    """Unique pairs of the pool with a caption that mentions an entry."""
-    return result.funnel.rows_out(Stage.MATCH)
+    return sorted(rows, key=lambda row: (-row.captions, row.language))

@@ -26,8 +26,8 @@ class EmbedImages:
         torch.set_num_threads(threads)
         with storage.local_copy(model_uri) as folder:
             self._model, _ = load_model(folder)
-        self._image_size = self._model.config.vision_config.image_size
-        self._width = self._model.config.projection_dim
+        self._image_size = int(self._model.vision_model.config.image_size)
+        self._width = int(self._model.visual_projection.out_features)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Append the column `embedding`, and drop the image."""
@@ -51,7 +51,7 @@ class EmbedTexts:
         torch.set_num_threads(threads)
         with storage.local_copy(model_uri) as folder:
             self._model, tokenizer = load_model(folder)
-        self._context_length = self._model.config.text_config.max_position_embeddings
+        self._context_length = int(self._model.text_model.config.max_position_embeddings)
         self._encoder = CaptionEncoder(tokenizer, context_length=self._context_length)
         self._pad_id = special_ids(tokenizer).pad
 
@@ -75,7 +75,7 @@ def _with_embedding(batch: pa.Table, embeddings: npt.NDArray[np.float32]) -> pa.
 
 def embed(
     rows: ray.data.Dataset,
-    stage: type[EmbedImages] | type[EmbedTexts],
+    stage: type[EmbedImages | EmbedTexts],
     model_uri: str,
     *,
     batch_rows: int,

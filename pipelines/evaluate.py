@@ -23,6 +23,7 @@ from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.embed import EmbedImages, EmbedTexts, embed, matrix
 from pipelines.errors import UserError
+from pipelines.training import TrainResult, load_record, load_result
 
 _KS = (1, 5)
 MEAN = "mean"  # over languages
@@ -77,7 +78,7 @@ class _Embedder:
         embedded = self._embed(distinct, EmbedTexts)
         return dict(zip(embedded["text"].to_pylist(), matrix(embedded), strict=True))
 
-    def _embed(self, table: pa.Table, stage: type[EmbedImages] | type[EmbedTexts]) -> pa.Table:
+    def _embed(self, table: pa.Table, stage: type[EmbedImages | EmbedTexts]) -> pa.Table:
         numbered = table.append_column("order", pa.array(range(table.num_rows), pa.int64()))
         blocks = -(-table.num_rows // self._batch_rows)
         rows = ray.data.from_arrow(numbered, override_num_blocks=blocks)
@@ -85,7 +86,32 @@ class _Embedder:
         return embedded.sort_by("order")
 
 
-def evaluate(config: RunConfig, model_uri: str, *, progress: Progress) -> dict[str, float]:
+def evaluate_run(config: RunConfig, *, progress: Progress) -> dict[str, float]:
+    """Metrics of the recipe's finished run, also into its record and beside it. Needs a Ray cluster.
+
+    Raises:
+        UserError: the run is not finished, or there is no such set.
+    """
+    result = load_result(config)
+    metrics = evaluate_model(config, result.model_uri, progress=progress)
+    storage.write_json(_metrics_uri(config, result.run_name), metrics)
+    load_record(config, result).log_metrics(metrics, step=config.training.steps)
+    return metrics
+
+
+def load_metrics(config: RunConfig, result: TrainResult) -> dict[str, float] | None:
+    """What `evaluate_run` found, or None before it ran."""
+    try:
+        return dict(storage.read_json(_metrics_uri(config, result.run_name)))
+    except FileNotFoundError:
+        return None
+
+
+def _metrics_uri(config: RunConfig, run_name: str) -> str:
+    return storage.join(storage.Layout(config.root).run(run_name), "evaluation.json")
+
+
+def evaluate_model(config: RunConfig, model_uri: str, *, progress: Progress) -> dict[str, float]:
     """Metrics of a Hugging Face folder on the recipe's evaluation sets, by name. Needs a Ray cluster.
 
     Raises:

@@ -58,8 +58,7 @@ def make_tokenizer(config: RunConfig, curation: CurationResult, manifest: Manife
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.compute.max_actors),
         udf_modifying_row_count=True,
     )
-    batches = drawn.iter_batches(batch_format="pyarrow", batch_size=None)
-    captions = [caption for batch in batches for caption in batch["caption"].to_pylist()]
+    captions = [row["caption"] for row in drawn.iter_rows()]
     with tempfile.TemporaryDirectory(prefix="metaclip-") as folder:
         save_tokenizer(train_tokenizer(captions, vocab_size=config.model.vocab_size), Path(folder))
         storage.upload_folder(Path(folder), uri)

@@ -107,12 +107,14 @@ def train(config: RunConfig, *, report: Report) -> TrainResult:
     spec = WorkerSpec(config, curated, name, storage.join(run_uri, _TOKENIZER))
     trained = _fit(spec, record, report)
     checkpoint = trained.checkpoint
-    outcome = trained.return_value
+    outcome = trained.return_value  # type: ignore[attr-defined] # typed for Train V1
     if outcome["diverged"]:
         record.finish("FAILED")
         raise UserError(
             f"run {name} diverged: the gradient of step {outcome['step']} is not finite; lower training.learning_rate"
         )
+    if checkpoint is None:
+        raise RuntimeError(f"run {name} ended without a checkpoint")
     with checkpoint.as_directory() as folder:
         ledger = checkpoints.load_ledger(Path(folder))
         _write_model(spec, Path(folder), layout.model(name), record)
@@ -193,7 +195,7 @@ def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
     compute = spec.config.compute
     board_of(spec.run_name)
     trainer = TorchTrainer(
-        train_loop,
+        train_loop,  # type: ignore[arg-type] # Ray's type knows no result of the loop
         train_loop_config={"spec": spec},
         scaling_config=ray.train.ScalingConfig(
             num_workers=compute.num_workers,
@@ -205,7 +207,7 @@ def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
             storage_path=storage.Layout(spec.config.root).runs(),
             failure_config=ray.train.FailureConfig(max_failures=compute.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=spec.config.training.checkpoints_kept),
-            callbacks=[RecordMetrics(record, spec.run_name)],
+            callbacks=[RecordMetrics(record, spec.run_name)],  # type: ignore[list-item] # typed for Train V1
         ),
         # a callable is called for each group of workers, so that a restart plans the stream anew
         datasets={TRAIN: lambda: training_stream(spec)},

@@ -205,7 +205,7 @@ class _Worker:
             return False
         self._optimizer.step()
         clamp_logit_scale_(self._model)
-        meter.losses.append(float(loss))
+        meter.losses.append(float(loss.detach()))
         meter.grad_norms.append(norm)
         return True
 

@@ -1,0 +1,39 @@
+"""The `metaclip` command line."""
+
+from __future__ import annotations
+
+import typer
+
+from ray_jobs import build_metadata, curate, demo, evaluate, recipes, report, sample, train
+from ray_jobs.options import guarded
+
+app = typer.Typer(
+    help="From raw web image-text pairs to a trained, evaluated, worldwide CLIP model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+metadata_app = typer.Typer(help="The entry lists that captions are matched with.", no_args_is_help=True)
+app.add_typer(metadata_app, name="metadata")
+metadata_app.command("import")(build_metadata.import_command)
+for name, job in {
+    "sample": sample,
+    "curate": curate,
+    "train": train,
+    "evaluate": evaluate,
+    "report": report,
+    "demo": demo,
+}.items():
+    app.command(name)(job.command)
+
+
+@app.command("recipes")
+def list_recipes() -> None:
+    """List the shipped recipes."""
+    for recipe in recipes.names():
+        typer.echo(recipe)
+
+
+def main() -> None:
+    """The console script."""
+    guarded(app)
