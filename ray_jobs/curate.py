@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cluster import connected
-from pipelines.curate import CurationResult, curate, language_table
 from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load, print_json, run_job
 from ray_jobs.progress import StepBars, bars
+
+if TYPE_CHECKING:
+    from pipelines.curate import CurationResult
 
 _MIN_CAPTIONS_SHOWN = 20
 
@@ -17,6 +20,9 @@ def command(
     recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None, *, json: Json = False
 ) -> None:
     """Identify languages, match entries, count, and set the threshold of every language. Run again, it continues."""
+    from pipelines.cluster import connected
+    from pipelines.curate import curate
+
     config = load(recipe, overrides, root)
     with connected(config.compute), bars() as progress:
         result = curate(config, progress=StepBars(progress))
@@ -27,6 +33,8 @@ def command(
 
 def show(result: CurationResult) -> None:
     """Print the table of languages."""
+    from pipelines.curate import language_table
+
     rows = language_table(result)
     shown = [row for row in rows if row.captions >= _MIN_CAPTIONS_SHOWN]
     table = Table(title=f"p = {result.thresholds.p:g}")

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from pipelines import storage
-from pipelines.cluster import connected
-from pipelines.curate import curate
-from pipelines.evaluate import evaluate_run
-from pipelines.metadata import import_metadata
-from pipelines.report import report_run
-from pipelines.tracking import ui_command
-from pipelines.training import train
 from ray_jobs import curate as curate_job
 from ray_jobs import evaluate as evaluate_job
 from ray_jobs import sample as sample_job
@@ -22,6 +14,15 @@ from ray_jobs.progress import StepBars, TrainingBar, bars
 
 def command(recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None) -> None:
     """Sample → metadata → curate → train → evaluate → report. Run again, it continues."""
+    from pipelines import storage
+    from pipelines.cluster import connected
+    from pipelines.curate import curate
+    from pipelines.evaluate import evaluate_run
+    from pipelines.metadata import import_metadata
+    from pipelines.report import report_run
+    from pipelines.tracking import ui_command
+    from pipelines.training import train
+
     config = load(recipe, overrides, root)
     sample_uri = storage.absolute(config.pool.uri, base=config.root)
     sample_job.write(sample_uri, **config.sample.model_dump())

@@ -8,8 +8,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cluster import connected
-from pipelines.evaluate import evaluate_model, evaluate_run
 from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load, print_json, run_job
 from ray_jobs.progress import StepBars, bars
 
@@ -27,6 +25,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Zero-shot classification and retrieval in every language of the recipe's evaluation sets."""
+    from pipelines.cluster import connected
+    from pipelines.evaluate import evaluate_model, evaluate_run
+
     config = load(recipe, overrides, root)
     with connected(config.compute), bars() as progress:
         steps = StepBars(progress)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from pipelines.report import report_run
 from ray_jobs.options import DEFAULT_RECIPE, Overrides, Recipe, Root, load, run_job
 
 
 def command(recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None) -> None:
     """Write the report page of the recipe's curation, and of its run and evaluation where they are there."""
+    from pipelines.report import report_run
+
     typer.echo(f"report: {report_run(load(recipe, overrides, root))}")
 
 

@@ -30,7 +30,7 @@ def write(uri: str, *, num_images: int, shard_rows: int, seed: int) -> None:
         UserError: the extra is not installed, or another sample is at `uri`.
     """
     try:
-        from metaclip_core.sample.pool import write_sample  # noqa: PLC0415 - needs an optional extra
+        from metaclip_core.sample.pool import write_sample  # an optional extra
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install 'worldwide-clip[sample]'") from error
     filesystem, path = storage.resolve(uri)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from pipelines.cluster import connected
-from pipelines.training import TrainResult, train
 from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load, print_json, run_job
 from ray_jobs.progress import TrainingBar, bars
+
+if TYPE_CHECKING:
+    from pipelines.training import TrainResult
 
 
 def command(
     recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None, *, json: Json = False
 ) -> None:
     """Train on the drawn pairs. Started again, it continues where it was; finished, it says what it made."""
+    from pipelines.cluster import connected
+    from pipelines.training import train
+
     config = load(recipe, overrides, root)
     with connected(config.compute), bars() as progress:
         result = train(config, report=TrainingBar(progress, config.training))
@@ -25,9 +31,8 @@ def command(
 def show(result: TrainResult) -> None:
     """Print what became of the drawn rows, and where the model is."""
     failed = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(result.failed.items())) or "none"
-    typer.echo(
-        f"run {result.run_name}: {result.samples_seen:,} pairs seen, failed: {failed}, left: {result.left_over:,}"
-    )
+    typer.echo(f"run {result.run_name}: {result.samples_seen:,} pairs seen")
+    typer.echo(f"drawn and not trained on: {failed}; left over: {result.left_over:,}")
     typer.echo(f"model: {result.model_uri}")
 
 
