@@ -106,9 +106,9 @@ class Ledger:
             self.items.pop(position, None)
 
     def finish(self, positions: Iterable[int]) -> None:
-        """Record items as finished: by one rank alone, after `retire`."""
+        """Record items as finished: by one rank alone, after `retire`. Raises LedgerError when one was before."""
         for position in positions:
-            self.finished.add(position)
+            self._finish(position, position + 1)
 
     @property
     def frontier(self) -> int:
@@ -139,9 +139,9 @@ class Ledger:
         return np.unpackbits(packed, bitorder="little")[rows].astype(bool)
 
     def digest(self) -> int:
-        """A number that names this ledger's content; int64. Totals do not count, for they follow from it."""
-        table = self.to_table()
-        content = json.dumps(table.to_pylist(), default=bytes.hex).encode()
+        """A number that names this ledger's stream and content; int64. Totals do not count, for they follow from it."""
+        order = [self.order.num_shards, self.order.seed]
+        content = json.dumps([order, self.to_table().to_pylist()], default=bytes.hex).encode()
         return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True)
 
     def to_table(self) -> pa.Table:
@@ -198,10 +198,7 @@ class Ledger:
             if ledger.order != merged.order:
                 raise LedgerError("ledgers of different pools or seeds")
             for start, stop in ledger.finished:
-                try:
-                    merged.finished.add(start, stop)
-                except ValueError as error:
-                    raise LedgerError(f"two ledgers finished the same items: {error}") from error
+                merged._finish(start, stop)
             merged.totals.consumed += ledger.totals.consumed
             merged.totals.failed.update(ledger.totals.failed)
         for ledger in ledgers:
@@ -216,6 +213,12 @@ class Ledger:
         merged.retire(done)
         merged.finish(done)
         return merged
+
+    def _finish(self, start: int, stop: int) -> None:
+        try:
+            self.finished.add(start, stop)
+        except ValueError as error:
+            raise LedgerError(f"items were finished twice: {error}") from error
 
     def _open(self, position: int, bits: int) -> Item:
         if self.finished.covers(position):

@@ -43,7 +43,7 @@ class Ranges:
         """The integers of 0 … stop - 1 that are not in the set, ascending: int64[n]."""
         starts = [0, *self._stops]
         stops = [*self._starts, stop]
-        pieces = [np.arange(a, b) for a, b in zip(starts, stops, strict=True) if a < b]
+        pieces = [np.arange(a, min(b, stop)) for a, b in zip(starts, stops, strict=True)]
         return np.concatenate([np.empty(0, np.int64), *pieces]).astype(np.int64)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

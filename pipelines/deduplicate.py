@@ -53,25 +53,35 @@ def deduplicate(manifest: Manifest, config: RunConfig, curated: Curated) -> None
         return
     total = 0
     if config.curation.duplicates is DuplicatePolicy.FIRST:
-        num_digits = math.ceil(math.log(max(1, manifest.num_shards / _SHARDS_PER_PART), 16))
-        rows = (
-            manifest.dataset(max_blocks=config.compute.shard_blocks)
-            .map_batches(
-                _read_ids,  # type: ignore[arg-type] # Ray types no keyword arguments
-                fn_kwargs={"annotations_uri": curated.annotations_uri, "num_digits": num_digits},
-                batch_format="pyarrow",
-                batch_size=8,
-            )
-            .groupby("part", num_partitions=min(16**num_digits, _MAX_PARTITIONS))
-            .map_groups(find_duplicates, batch_format="pyarrow")
-        )
-        written = rows.groupby("shard", num_partitions=min(manifest.num_shards, _MAX_PARTITIONS)).map_groups(
+        total = _write_all(manifest, config, curated)
+    storage.write_json(marker, {"duplicates": total, "policy": config.curation.duplicates})
+
+
+def _write_all(manifest: Manifest, config: RunConfig, curated: Curated) -> int:
+    num_digits = math.ceil(math.log(max(1, manifest.num_shards / _SHARDS_PER_PART), 16))
+    ids = manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
+        _read_ids,  # type: ignore[arg-type] # Ray types no keyword arguments
+        fn_kwargs={"annotations_uri": curated.annotations_uri, "num_digits": num_digits},
+        batch_format="pyarrow",
+        batch_size=8,
+    )
+    if not num_digits:  # one part: a shuffle would move it to where it is
+        rows = find_duplicates(pa.concat_tables(ids.iter_batches(batch_format="pyarrow", batch_size=None)))
+        for shard in pc.unique(rows["shard"]).to_pylist():
+            of_shard = rows.filter(pc.equal(rows["shard"], shard))
+            _write_duplicates(of_shard, duplicates_uri=curated.duplicates_uri)
+        return int(rows.num_rows)
+    written = (
+        ids.groupby("part", num_partitions=min(16**num_digits, _MAX_PARTITIONS))
+        .map_groups(find_duplicates, batch_format="pyarrow")
+        .groupby("shard", num_partitions=min(manifest.num_shards, _MAX_PARTITIONS))
+        .map_groups(
             _write_duplicates,  # type: ignore[arg-type] # Ray types no keyword arguments
             fn_kwargs={"duplicates_uri": curated.duplicates_uri},
             batch_format="pyarrow",
         )
-        total = sum(pc.sum(batch["duplicates"]).as_py() for batch in written.iter_batches(batch_format="pyarrow"))
-    storage.write_json(marker, {"duplicates": total, "policy": config.curation.duplicates})
+    )
+    return sum(int(row["duplicates"]) for row in written.iter_rows())
 
 
 def read_unique(curated: Curated, shard: int, *, columns: list[str] | None = None) -> pa.Table:

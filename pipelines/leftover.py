@@ -44,7 +44,9 @@ def find_leftover(config: RunConfig, curated: Curated, ledger: Ledger) -> pa.Tab
     if not len(pending):
         return schema.empty_table()
     blocks = min(-(-len(pending) // _POSITIONS_PER_BATCH), config.compute.shard_blocks)
-    found = ray.data.from_arrow(pa.table({"position": pending}), override_num_blocks=blocks).map_batches(
+    found = ray.data.from_items(
+        [{"position": position} for position in pending.tolist()], override_num_blocks=blocks
+    ).map_batches(
         LeftOver,
         fn_constructor_args=(curated, ledger.to_table()),
         fn_constructor_kwargs={"seed": config.seed},

@@ -52,7 +52,7 @@ class Manifest:
     def dataset(self, *, max_blocks: int) -> ray.data.Dataset:
         """One row for each shard, in at most `max_blocks` read tasks."""
         blocks = min(self.num_shards, max_blocks)
-        return ray.data.from_arrow(self.table, override_num_blocks=blocks)
+        return ray.data.from_items(self.table.to_pylist(), override_num_blocks=blocks)
 
 
 def load_manifest(config: RunConfig) -> Manifest:

@@ -1,0 +1,235 @@
+"""Plots of a report as SVG text: the same input gives the same bytes.
+
+Colours are CSS variables with a fallback (`var(--plot-text, #1f2328)`), so that a page that sets them recolours the
+plots, in dark mode too, while a plot alone still looks right. Widths suit a phone; one unit is one CSS pixel. Labels
+may come from the web: they are written in ASCII, with escapes for the rest, and never read as TeX.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import ArrayLike
+
+from metaclip_core.balancing import t_to_p
+
+_COLOURS = {
+    "text": "#1f2328",
+    "muted": "#6e7781",
+    "rule": "#d0d7de",
+    "bar": "#a9bdd3",
+    "head": "#2f6ca8",
+    "tail": "#b8731f",
+}
+_WIDTH = 380.0
+_FONT = 10.5
+_ROW = 16.0  # height of one language
+_CURVE_HEIGHT = 240.0
+_CURVE_POINTS = 300
+_LABEL_CHARS = 12
+_UNIT = 72  # units of the SVG in an inch
+_RC = {
+    "svg.hashsalt": "worldwide-clip",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": _FONT,
+    "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+}
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+@dataclass(frozen=True)
+class HeadTail:
+    """How t splits the entries that were matched; the tail has fewer than t matches each."""
+
+    head_entries: int
+    tail_entries: int
+    tail_share: float  # of all matches
+
+
+def head_tail(counts: ArrayLike, *, t: int) -> HeadTail:
+    """The split of int[n] matches by entry. Raises ValueError where there are none."""
+    matches = np.asarray(counts)
+    head = int((matches >= t).sum())
+    return HeadTail(head, int((matches > 0).sum()) - head, t_to_p(matches, t))
+
+
+def entry_curve(counts: ArrayLike, *, t: int, max_rank: int, max_count: int) -> str:
+    """Matches by the rank of their entry, both logarithmic, with t as a line and the tail shaded.
+
+    Args:
+        counts: matches of each entry, int[n], not all zero.
+        t: the threshold of the language.
+        max_rank: end of the x axis, so that several curves can share it.
+        max_count: largest count on the y axis; it has to hold t too.
+    """
+    split = head_tail(counts, t=t)
+    matches = np.asarray(counts)
+    ranked = np.sort(matches[matches > 0])[::-1]
+    # rounding to ranks keeps the first and last, and thins out the many that share a pixel
+    ranks = np.unique(np.geomspace(1, len(ranked), _CURVE_POINTS).round().astype(np.int64))
+    with mpl.rc_context(_RC):
+        figure, axes = _panel(_CURVE_HEIGHT, left=46, right=74, top=38, bottom=38)
+        axes.set(xscale="log", yscale="log", xlim=(0.9, max_rank * 1.2), ylim=(0.6, max_count * 1.6))
+        axes.set_xlabel("entries, most frequent first", color=_COLOURS["muted"])
+        axes.set_ylabel("matches", color=_COLOURS["muted"], labelpad=2)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(numticks=7))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: _compact(value)))
+            axis.set_minor_locator(NullLocator())
+        axes.grid(color=_COLOURS["rule"], linewidth=0.6)
+        if split.tail_entries:
+            axes.axvspan(split.head_entries + 0.5, len(ranked) + 0.5, color=_COLOURS["tail"], alpha=0.16, linewidth=0)
+        axes.axhline(t, color=_COLOURS["tail"], linewidth=1.2)
+        axes.plot(ranks, ranked[ranks - 1], color=_COLOURS["head"], linewidth=1.8, marker="." if len(ranks) == 1 else "")
+        axes.annotate(
+            f"t = {t:,}", (1, t), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            va="center", color=_COLOURS["tail"],
+        )  # fmt: skip
+        tail_share = 100 * split.tail_share
+        for line, (part, entries, share) in enumerate(
+            [("head", split.head_entries, 100 - tail_share), ("tail", split.tail_entries, tail_share)]
+        ):
+            axes.annotate(
+                f"{part}: {entries:,} entries, {share:.1f}% of matches", (0, 1), xycoords="axes fraction",
+                xytext=(0, 22 - 14 * line), textcoords="offset points", color=_COLOURS[part],
+            )  # fmt: skip
+        return _svg(figure)
+
+
+def language_bars(
+    shares: Mapping[str, float], *, highlight: str, mean: float | None = None, chance: float | None = None
+) -> str:
+    """A bar for each language, best first, with its value beside it.
+
+    Args:
+        shares: language → a value in [0, 1]; at least one.
+        highlight: the language that stands out.
+        mean: marked with a dashed line.
+        chance: what a guess is right at; marked with a dotted line.
+    """
+    ordered = sorted(shares, key=lambda language: (shares[language], language))
+    with mpl.rc_context(_RC):
+        figure, axes = _language_panel(ordered, left=46, right=50, top=22, bottom=22)
+        colours = [_COLOURS["head" if language == highlight else "bar"] for language in ordered]
+        axes.barh(range(len(ordered)), [shares[language] for language in ordered], height=0.72, color=colours)
+        axes.set(xlim=(0, 1))
+        axes.xaxis.set_major_locator(NullLocator())
+        axes.axvline(0, color=_COLOURS["muted"], linewidth=0.8)
+        _values(axes, [f"{100 * shares[language]:.1f}%" for language in ordered])
+        for label, value, edge, style in [("mean", mean, 1, "--"), ("chance", chance, 0, ":")]:
+            if value is not None:
+                axes.axvline(value, color=_COLOURS["text"], linewidth=1.0, linestyle=style)
+                axes.annotate(
+                    f"{label} {100 * value:.1f}%", (value, edge), xycoords=("data", "axes fraction"),
+                    xytext=(0, 5 if edge else -5), textcoords="offset points", color=_COLOURS["text"],
+                    ha=_towards_centre(value), va="bottom" if edge else "top",
+                )  # fmt: skip
+        return _svg(figure)
+
+
+def share_shift(shares: Mapping[str, tuple[float, float]], *, highlight: str) -> str:
+    """For each language its share before and after balancing, on a logarithmic axis, in the order given.
+
+    A share of zero has no place on the axis: it stands among the numbers alone.
+
+    Args:
+        shares: language → share before and share after, in [0, 1]; at least one before is not zero.
+        highlight: the language that stands out.
+    """
+    ordered = list(shares)[::-1]
+    positive = [share for pair in shares.values() for share in pair if share > 0]
+    with mpl.rc_context(_RC):
+        figure, axes = _language_panel(ordered, left=46, right=104, top=26, bottom=22)
+        axes.set(xscale="log", xlim=(min(positive) / 1.4, max(positive) * 1.4))
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(axis="x", color=_COLOURS["rule"], linewidth=0.6)
+        for row, language in enumerate(ordered):
+            before, after = shares[language]
+            strong = _COLOURS["head"]
+            if before > 0 and after > 0:
+                axes.plot([before, after], [row, row], color=strong if language == highlight else _COLOURS["bar"])
+            if before > 0:
+                axes.plot(before, row, "o", markersize=4.5, color=_COLOURS["muted"])
+            if after > 0:
+                axes.plot(after, row, "o", markersize=5.5, color=strong)
+        _values(axes, [f"{_percent(shares[row][0])} → {_percent(shares[row][1])}" for row in ordered])
+        for label, colour, x in [("● in the pool", "muted", 0.0), ("● drawn", "head", 80.0)]:
+            axes.annotate(
+                label, (0, 1), xycoords="axes fraction", xytext=(x, 8), textcoords="offset points",
+                color=_COLOURS[colour],
+            )  # fmt: skip
+        return _svg(figure)
+
+
+def _panel(height: float, *, left: float, right: float, top: float, bottom: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; margins in units, for nothing here may depend on the width of a font."""
+    figure = Figure(figsize=(_WIDTH / _UNIT, height / _UNIT), dpi=_UNIT)
+    figure.patch.set_visible(False)
+    inside = (left / _WIDTH, bottom / height, 1 - (left + right) / _WIDTH, 1 - (top + bottom) / height)
+    axes = figure.add_axes(inside, facecolor="none")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor=_COLOURS["muted"])
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _language_panel(
+    languages: list[str], *, left: float, right: float, top: float, bottom: float
+) -> tuple[Figure, Axes]:
+    """A panel with one row for each language, from the bottom up."""
+    height = _ROW * len(languages) + top + bottom
+    figure, axes = _panel(height, left=left, right=right, top=top, bottom=bottom)
+    labels = [ascii(language)[1:-1][:_LABEL_CHARS] for language in languages]
+    axes.set_yticks(range(len(languages)), labels, color=_COLOURS["text"])
+    axes.set_ylim(-0.5, len(languages) - 0.5)
+    return figure, axes
+
+
+def _values(axes: Axes, texts: list[str]) -> None:
+    """A column of numbers, flush with the right edge, one for each row: no mark of the plot can run into it."""
+    for row, text in enumerate(texts):
+        axes.annotate(
+            text, (_WIDTH - 2, row), xycoords=("figure points", "data"), ha="right", va="center",
+            color=_COLOURS["text"],
+        )  # fmt: skip
+
+
+def _towards_centre(share: float) -> str:
+    """The alignment that keeps a label at `share` of the width inside."""
+    return "left" if share < 0.2 else "right" if share > 0.8 else "center"  # noqa: PLR2004 - a label's half width
+
+
+def _compact(value: float) -> str:
+    """1000 → 1k, 1000000 → 1M."""
+    for size, unit in [(1e9, "G"), (1e6, "M"), (1e3, "k")]:
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.01 or not share else f"{share:.2%}"  # noqa: PLR2004 - a hundredth
+
+
+def _svg(figure: Figure) -> str:
+    """The `<svg>` element: no prologue, no date, no ids that another plot of the page has too."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata=_NO_METADATA)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(?<=<g) id="[^"]*"', "", svg)
+    svg = re.sub(r'(?<=[0-9])pt(?=")', "", svg)
+    for name, colour in _COLOURS.items():
+        svg = svg.replace(colour, f"var(--plot-{name}, {colour})")
+    return svg

@@ -1,0 +1,261 @@
+"""One page that shows what was curated, drawn and learnt. It stands alone: no script, no outside asset, no date.
+
+Language names, reasons and metrics come from the web or from files of others: the template escapes all of them, and
+only the plots, made here, go in as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from metaclip_core.balancing import ENGLISH
+from metaclip_core.plots import entry_curve, language_bars, share_shift
+from metaclip_core.records import Stage
+from pipelines import storage
+from pipelines.config import RunConfig
+from pipelines.curate import CurationResult, LanguageRow, language_table, load_curation
+from pipelines.errors import UserError
+from pipelines.evaluate import MEAN, EvaluationSet, load_metrics, metric_name
+from pipelines.training import TrainResult, load_result
+
+_PLOTTED_LANGUAGES = 40
+_PLOTTED_CURVES = 6
+_MAIN_MEASURES = ("top1", "text_to_image_recall1")  # the first that a set has is plotted
+_CLASSIFICATION = "top1"
+_STAGES = {
+    Stage.SHARDS: "files of the pool",
+    Stage.READ: "samples → pairs of an image and its captions",
+    Stage.CAPTIONS: "captions of these pairs",
+    Stage.DEDUPLICATE: "pairs → unique pairs",
+    Stage.MATCH: "unique pairs → pairs that mention an entry",
+}
+_ONE_PERCENT = 0.01
+_SMALLEST_SHOWN = 0.0001
+_USERINFO = re.compile(r"(?<=://)(?:[^/?#\s:]*:\S*@|[^/?#\s]*@)")
+_SECRET = re.compile(r"(?i)(?<=[?&])([^=&\s]*(?:password|secret|token|key)[^=&\s]*)=[^&\s]*")
+
+
+def report_run(config: RunConfig) -> str:
+    """Write the page of the recipe's curation, with its run and evaluation where they are there; the page's URI.
+
+    Raises:
+        UserError: the pool is not curated.
+    """
+    curation = load_curation(config)
+    try:
+        training = load_result(config)
+    except UserError:  # the curation is there, so it is the run that is not finished
+        return write_report(config, curation, training=None, metrics=None)
+    return write_report(config, curation, training=training, metrics=load_metrics(config, training))
+
+
+def write_report(
+    config: RunConfig, curation: CurationResult, *, training: TrainResult | None, metrics: Mapping[str, float] | None
+) -> str:
+    """Publish the page; its URI. The same input gives the same bytes.
+
+    Args:
+        config: the recipe; its evaluation sets, where they can be read, give the levels of chance.
+        curation: what was curated.
+        training: a finished run, or None before it.
+        metrics: values in [0, 1] by `metric_name`, or None before the evaluation; other names are left out.
+    """
+    version = curation.curated.thresholds_uri.rsplit("/", 1)[-1]
+    name = training.run_name if training else f"{config.recipe}-{version}"
+    page = _template().render(
+        name=name,
+        config=config,
+        curation=curation,
+        training=training,
+        totals=_totals(curation),
+        funnel=curation.funnel.to_records(),
+        stages=_STAGES,
+        languages=_languages(curation),
+        plotted_languages=_PLOTTED_LANGUAGES,
+        shift=_shift(_languages(curation)),
+        curves=_curves(curation),
+        evaluation=_evaluation(config, metrics or {}, [row.language for row in language_table(curation)]),
+        mean=MEAN,
+        configuration=yaml.safe_dump(_without_secrets(config.model_dump(mode="json")), sort_keys=False, width=1000),
+    )
+    uri = storage.join(storage.Layout(config.root).report(name), "index.html")
+    storage.write_bytes(uri, page.encode())
+    return uri
+
+
+def _template() -> Any:  # noqa: ANN401 - a jinja2 template
+    environment = Environment(
+        loader=PackageLoader("pipelines"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": _count, "percent": _percent, "words": _words, "redact": _redact}
+    return environment.get_template("report.html")
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """The numbers of the first lines."""
+
+    samples: int
+    pairs: int
+    unique: int
+    matched: int
+    drawn: float
+    english_before: float
+    english_after: float
+
+
+def _totals(curation: CurationResult) -> _Totals:
+    funnel = curation.funnel
+    english = next((row for row in _languages(curation) if row.row.language == ENGLISH), None)
+    return _Totals(
+        samples=funnel.rows_in[Stage.READ],
+        pairs=funnel.rows_out(Stage.READ),
+        unique=funnel.rows_out(Stage.DEDUPLICATE),
+        matched=funnel.rows_out(Stage.MATCH),
+        drawn=sum(curation.expected.values()),
+        english_before=english.before if english else 0.0,
+        english_after=english.after if english else 0.0,
+    )
+
+
+@dataclass(frozen=True)
+class _Language:
+    """A row of the languages, with its share of all captions and of all pairs that are drawn."""
+
+    row: LanguageRow
+    before: float
+    after: float
+
+
+def _languages(curation: CurationResult) -> list[_Language]:
+    rows = language_table(curation)
+    captions, drawn = sum(row.captions for row in rows), sum(curation.expected.values())
+    return [_Language(row, row.captions / max(captions, 1), row.expected / drawn if drawn else 0.0) for row in rows]
+
+
+def _shift(languages: list[_Language]) -> Markup | None:
+    shares = {row.row.language: (row.before, row.after) for row in languages[:_PLOTTED_LANGUAGES] if row.before}
+    return _safe(share_shift(shares, highlight=ENGLISH)) if shares else None
+
+
+@dataclass(frozen=True)
+class _Plot:
+    title: str
+    svg: Markup
+
+
+def _curves(curation: CurationResult) -> list[_Plot]:
+    """The largest languages that have a threshold, on common axes."""
+    matches, t = curation.counts.matches, curation.thresholds.t
+    rows = [row.language for row in language_table(curation) if row.language in t][:_PLOTTED_CURVES]
+    max_rank = max((int((matches[language] > 0).sum()) for language in rows), default=1)
+    max_count = max((max(int(matches[language].max()), t[language]) for language in rows), default=1)
+    return [
+        _Plot(
+            language,
+            _safe(entry_curve(matches[language], t=t[language], max_rank=max_rank, max_count=max_count)),
+        )
+        for language in rows
+    ]
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """All measures: `columns` are (set, its measures), `rows` are (language, a value for each measure or None)."""
+
+    plots: list[_Plot]
+    columns: list[tuple[str, list[str]]]
+    rows: list[tuple[str, list[float | None]]]
+
+
+def _evaluation(config: RunConfig, metrics: Mapping[str, float], by_size: list[str]) -> _Evaluation:
+    """Languages stand in the order of the pool, those that it lacks at the end, the mean before all."""
+    values: dict[str, dict[str, dict[str, float]]] = {}  # set → measure → language → value
+    for name, value in metrics.items():
+        parts = name.split("/")[1:]
+        if len(parts) == 3 and metric_name(*parts) == name:  # noqa: PLR2004 - its arguments
+            dataset, language, measure = parts
+            values.setdefault(dataset, {}).setdefault(measure, {})[language] = value
+    order = {language: place for place, language in enumerate([MEAN, *by_size])}
+    found = {language for of_set in values.values() for of_measure in of_set.values() for language in of_measure}
+    languages = sorted(found, key=lambda language: (order.get(language, len(order)), language))
+    chance = _chance(config) if values else {}
+    plots = []
+    for dataset, of_set in values.items():
+        measure = next((measure for measure in _MAIN_MEASURES if measure in of_set), None)
+        if measure is None:
+            continue
+        of_measure = of_set[measure]
+        shown = [language for language in languages if language in of_measure and language != MEAN]
+        if not shown:
+            continue
+        svg = language_bars(
+            {language: of_measure[language] for language in shown[:_PLOTTED_LANGUAGES]},
+            highlight=ENGLISH,
+            mean=of_measure.get(MEAN),
+            chance=chance.get(dataset) if measure == _CLASSIFICATION else None,
+        )
+        plots.append(_Plot(f"{dataset}: {_words(measure)}", _safe(svg)))
+    columns = [(dataset, list(of_set)) for dataset, of_set in values.items()]
+    rows = [
+        (language, [of_measure.get(language) for of_set in values.values() for of_measure in of_set.values()])
+        for language in languages
+    ]
+    return _Evaluation(plots, columns, rows)
+
+
+def _chance(config: RunConfig) -> dict[str, float]:
+    """What a guess is right at, for each classification set of the recipe that lies where the recipe says."""
+    levels = {}
+    for uri in config.evaluation.sets:
+        try:
+            dataset = EvaluationSet.load(storage.absolute(uri, base=config.root))
+        except UserError:  # a page may be made where the sets are not
+            continue
+        if classes := dataset.content.get("classes"):
+            levels[dataset.name] = 1 / max(1, *map(len, classes.values()))
+    return levels
+
+
+def _safe(svg: str) -> Markup:
+    """A plot: matplotlib has escaped its texts."""
+    return Markup(svg)  # noqa: S704
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _percent(share: float) -> str:
+    if 0 < share < _SMALLEST_SHOWN:
+        return "<0.01%"
+    return f"{share:.2%}" if 0 < share < _ONE_PERCENT else f"{share:.1%}"
+
+
+def _words(name: str) -> str:
+    """`text_to_image_recall1` → "text to image recall@1", `top1` → "top-1"; others lose their underscores."""
+    return re.sub(r"^top(?=\d)", "top-", re.sub(r"recall(?=\d)", "recall@", name)).replace("_", " ")
+
+
+def _redact(text: str) -> str:
+    """Without the user, password and secret parameters of a URI."""
+    return _SECRET.sub(r"\1=***", _USERINFO.sub("", text))
+
+
+def _without_secrets(content: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(content, dict):
+        return {key: _without_secrets(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_secrets(value) for value in content]
+    return _redact(content) if isinstance(content, str) else content

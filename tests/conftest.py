@@ -1,0 +1,54 @@
+"""What tests of several packages share: a small sample, a small configuration, one Ray cluster."""
+
+import pyarrow.fs as pafs
+import pytest
+
+from metaclip_core.sample.pool import write_sample
+from pipelines.cluster import connected
+from pipelines.config import ComputeConfig, build_config
+
+SAMPLE_IMAGES = 480
+SHARD_ROWS = 40
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory):
+    """The folder of a small sample pool: 12 shards."""
+    folder = tmp_path_factory.mktemp("sample") / "numbers"
+    write_sample(pafs.LocalFileSystem(), str(folder), num_images=SAMPLE_IMAGES, shard_rows=SHARD_ROWS, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray cluster on this machine, for as long as the tests run."""
+    with connected(ComputeConfig(local_cpus=6, object_store_mb=256)):
+        yield
+
+
+@pytest.fixture
+def make_config(sample, tmp_path):
+    """Configurations over the sample, each with a root of its own unless told otherwise."""
+
+    def make(*overrides, root=None):
+        recipe = {
+            "recipe": "test",
+            "root": str(root or tmp_path / "root"),
+            "pool": {"name": "numbers", "uri": str(sample)},
+            "metadata": {"name": "numbers"},
+            "curation": {"p": 0.3},
+            "feed": {"window_positions": 8, "interleaved_shards": 4, "chunk_rows": 4, "shuffle_rows": 32},
+            "model": {"preset": "tiny", "vocab_size": 600},
+            "training": {
+                "steps": 12,
+                "global_batch_size": 16,
+                "warmup_steps": 2,
+                "checkpoint_every_steps": 4,
+                "log_every_steps": 2,
+            },
+            "tracking": {"state": str(tmp_path / "mlflow")},
+            "compute": {"timeout_s": 120},
+        }
+        return build_config(recipe, overrides=overrides)
+
+    return make
