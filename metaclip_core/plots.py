@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -34,9 +35,10 @@ _FONT = 10.5
 _ROW = 16.0  # height of one language
 _CURVE_HEIGHT = 240.0
 _CURVE_POINTS = 300
-_LABEL_CHARS = 12
+_LABEL_CHARS = 12  # zh_classical
+_LABEL_WIDTH = 72.0
 _UNIT = 72  # units of the SVG in an inch
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.hashsalt": "worldwide-clip",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -89,17 +91,19 @@ def entry_curve(counts: ArrayLike, *, t: int, max_rank: int, max_count: int) -> 
         if split.tail_entries:
             axes.axvspan(split.head_entries + 0.5, len(ranked) + 0.5, color=_COLOURS["tail"], alpha=0.16, linewidth=0)
         axes.axhline(t, color=_COLOURS["tail"], linewidth=1.2)
-        axes.plot(ranks, ranked[ranks - 1], color=_COLOURS["head"], linewidth=1.8, marker="." if len(ranks) == 1 else "")
+        axes.plot(
+            ranks, ranked[ranks - 1], color=_COLOURS["head"], linewidth=1.8, marker="." if len(ranks) == 1 else ""
+        )
         axes.annotate(
             f"t = {t:,}", (1, t), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
             va="center", color=_COLOURS["tail"],
         )  # fmt: skip
-        tail_share = 100 * split.tail_share
         for line, (part, entries, share) in enumerate(
-            [("head", split.head_entries, 100 - tail_share), ("tail", split.tail_entries, tail_share)]
+            [("head", split.head_entries, 1 - split.tail_share), ("tail", split.tail_entries, split.tail_share)]
         ):
+            noun = "entry" if entries == 1 else "entries"
             axes.annotate(
-                f"{part}: {entries:,} entries, {share:.1f}% of matches", (0, 1), xycoords="axes fraction",
+                f"{part}: {entries:,} {noun}, {_percent(share)} of matches", (0, 1), xycoords="axes fraction",
                 xytext=(0, 22 - 14 * line), textcoords="offset points", color=_COLOURS[part],
             )  # fmt: skip
         return _svg(figure)
@@ -118,7 +122,7 @@ def language_bars(
     """
     ordered = sorted(shares, key=lambda language: (shares[language], language))
     with mpl.rc_context(_RC):
-        figure, axes = _language_panel(ordered, left=46, right=50, top=22, bottom=22)
+        figure, axes = _language_panel(ordered, right=50, top=22, bottom=22)
         colours = [_COLOURS["head" if language == highlight else "bar"] for language in ordered]
         axes.barh(range(len(ordered)), [shares[language] for language in ordered], height=0.72, color=colours)
         axes.set(xlim=(0, 1))
@@ -148,7 +152,7 @@ def share_shift(shares: Mapping[str, tuple[float, float]], *, highlight: str) ->
     ordered = list(shares)[::-1]
     positive = [share for pair in shares.values() for share in pair if share > 0]
     with mpl.rc_context(_RC):
-        figure, axes = _language_panel(ordered, left=46, right=104, top=26, bottom=22)
+        figure, axes = _language_panel(ordered, right=104, top=26, bottom=22)
         axes.set(xscale="log", xlim=(min(positive) / 1.4, max(positive) * 1.4))
         axes.xaxis.set_major_locator(LogLocator(numticks=6))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
@@ -184,16 +188,18 @@ def _panel(height: float, *, left: float, right: float, top: float, bottom: floa
     return figure, axes
 
 
-def _language_panel(
-    languages: list[str], *, left: float, right: float, top: float, bottom: float
-) -> tuple[Figure, Axes]:
+def _language_panel(languages: list[str], *, right: float, top: float, bottom: float) -> tuple[Figure, Axes]:
     """A panel with one row for each language, from the bottom up."""
     height = _ROW * len(languages) + top + bottom
-    figure, axes = _panel(height, left=left, right=right, top=top, bottom=bottom)
-    labels = [ascii(language)[1:-1][:_LABEL_CHARS] for language in languages]
-    axes.set_yticks(range(len(languages)), labels, color=_COLOURS["text"])
+    figure, axes = _panel(height, left=_LABEL_WIDTH, right=right, top=top, bottom=bottom)
+    axes.set_yticks(range(len(languages)), [_label(language) for language in languages], color=_COLOURS["text"])
     axes.set_ylim(-0.5, len(languages) - 0.5)
     return figure, axes
+
+
+def _label(language: str) -> str:
+    text = ascii(language)[1:-1]
+    return text if len(text) <= _LABEL_CHARS else f"{text[: _LABEL_CHARS - 1]}…"
 
 
 def _values(axes: Axes, texts: list[str]) -> None:
@@ -219,7 +225,9 @@ def _compact(value: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.01 or not share else f"{share:.2%}"  # noqa: PLR2004 - a hundredth
+    if not share:
+        return "0%"
+    return f"{share:.1%}" if share >= 0.01 else f"{share:.2%}"  # noqa: PLR2004 - a hundredth
 
 
 def _svg(figure: Figure) -> str:

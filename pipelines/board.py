@@ -23,5 +23,5 @@ class Board:
 
 
 def board_of(run_name: str) -> Any:  # noqa: ANN401 - Ray types an actor's methods without `remote`
-    """The board of a run; created by whoever asks first, and gone with the job."""
+    """The board of a run; created by whoever asks first, and gone when that process lets go of it."""
     return ray.remote(Board).options(name=f"metaclip-board-{run_name}", get_if_exists=True, num_cpus=0).remote()

@@ -210,7 +210,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
         raise UserError(f"--set takes a.b=c, got {override!r}")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: looks like a date or a number, and is none
         raise UserError(f"--set {path}: {text!r} is no YAML value") from error
     *parents, key = path.split(".")
     for parent in parents:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import yaml
@@ -68,20 +69,22 @@ def write_report(
         metrics: values in [0, 1] by `metric_name`, or None before the evaluation; other names are left out.
     """
     version = curation.curated.thresholds_uri.rsplit("/", 1)[-1]
+    languages = _languages(curation)
     name = training.run_name if training else f"{config.recipe}-{version}"
     page = _template().render(
         name=name,
         config=config,
         curation=curation,
         training=training,
-        totals=_totals(curation),
-        funnel=curation.funnel.to_records(),
-        stages=_STAGES,
-        languages=_languages(curation),
+        drawn=sum(curation.expected.values()),
+        english=next((language for language in languages if language.row.language == ENGLISH), None),
+        stage=Stage,
+        about_stages=_STAGES,
+        languages=languages,
         plotted_languages=_PLOTTED_LANGUAGES,
-        shift=_shift(_languages(curation)),
+        shift=_shift(languages),
         curves=_curves(curation),
-        evaluation=_evaluation(config, metrics or {}, [row.language for row in language_table(curation)]),
+        evaluation=_evaluation(config, metrics or {}, [language.row.language for language in languages]),
         mean=MEAN,
         configuration=yaml.safe_dump(_without_secrets(config.model_dump(mode="json")), sort_keys=False, width=1000),
     )
@@ -100,33 +103,6 @@ def _template() -> Any:  # noqa: ANN401 - a jinja2 template
     )
     environment.filters |= {"count": _count, "percent": _percent, "words": _words, "redact": _redact}
     return environment.get_template("report.html")
-
-
-@dataclass(frozen=True)
-class _Totals:
-    """The numbers of the first lines."""
-
-    samples: int
-    pairs: int
-    unique: int
-    matched: int
-    drawn: float
-    english_before: float
-    english_after: float
-
-
-def _totals(curation: CurationResult) -> _Totals:
-    funnel = curation.funnel
-    english = next((row for row in _languages(curation) if row.row.language == ENGLISH), None)
-    return _Totals(
-        samples=funnel.rows_in[Stage.READ],
-        pairs=funnel.rows_out(Stage.READ),
-        unique=funnel.rows_out(Stage.DEDUPLICATE),
-        matched=funnel.rows_out(Stage.MATCH),
-        drawn=sum(curation.expected.values()),
-        english_before=english.before if english else 0.0,
-        english_after=english.after if english else 0.0,
-    )
 
 
 @dataclass(frozen=True)
@@ -181,38 +157,41 @@ class _Evaluation:
 
 def _evaluation(config: RunConfig, metrics: Mapping[str, float], by_size: list[str]) -> _Evaluation:
     """Languages stand in the order of the pool, those that it lacks at the end, the mean before all."""
-    values: dict[str, dict[str, dict[str, float]]] = {}  # set → measure → language → value
+    sets: dict[str, dict[str, dict[str, float]]] = {}  # set → measure → language → value
     for name, value in metrics.items():
         parts = name.split("/")[1:]
         if len(parts) == 3 and metric_name(*parts) == name:  # noqa: PLR2004 - its arguments
             dataset, language, measure = parts
-            values.setdefault(dataset, {}).setdefault(measure, {})[language] = value
+            sets.setdefault(dataset, {}).setdefault(measure, {})[language] = value
     order = {language: place for place, language in enumerate([MEAN, *by_size])}
-    found = {language for of_set in values.values() for of_measure in of_set.values() for language in of_measure}
-    languages = sorted(found, key=lambda language: (order.get(language, len(order)), language))
-    chance = _chance(config) if values else {}
+    measured = [of_measure for of_set in sets.values() for of_measure in of_set.values()]
+    languages = sorted({*chain(*measured)}, key=lambda language: (order.get(language, len(order)), language))
+    return _Evaluation(
+        plots=_accuracy_plots(sets, languages, _chance(config) if sets else {}),
+        columns=[(dataset, list(of_set)) for dataset, of_set in sets.items()],
+        rows=[(language, [of_measure.get(language) for of_measure in measured]) for language in languages],
+    )
+
+
+def _accuracy_plots(
+    sets: Mapping[str, Mapping[str, Mapping[str, float]]], languages: list[str], chance: Mapping[str, float]
+) -> list[_Plot]:
+    """The main measure of each set, for the first of `languages`."""
     plots = []
-    for dataset, of_set in values.items():
-        measure = next((measure for measure in _MAIN_MEASURES if measure in of_set), None)
-        if measure is None:
-            continue
-        of_measure = of_set[measure]
-        shown = [language for language in languages if language in of_measure and language != MEAN]
-        if not shown:
-            continue
-        svg = language_bars(
-            {language: of_measure[language] for language in shown[:_PLOTTED_LANGUAGES]},
-            highlight=ENGLISH,
-            mean=of_measure.get(MEAN),
-            chance=chance.get(dataset) if measure == _CLASSIFICATION else None,
-        )
-        plots.append(_Plot(f"{dataset}: {_words(measure)}", _safe(svg)))
-    columns = [(dataset, list(of_set)) for dataset, of_set in values.items()]
-    rows = [
-        (language, [of_measure.get(language) for of_set in values.values() for of_measure in of_set.values()])
-        for language in languages
-    ]
-    return _Evaluation(plots, columns, rows)
+    for dataset, of_set in sets.items():
+        for measure in [name for name in _MAIN_MEASURES if name in of_set][:1]:
+            shares = {name: of_set[measure][name] for name in languages if name in of_set[measure]}
+            mean = shares.pop(MEAN, None)
+            if not shares:
+                continue
+            svg = language_bars(
+                dict(islice(shares.items(), _PLOTTED_LANGUAGES)),
+                highlight=ENGLISH,
+                mean=mean,
+                chance=chance.get(dataset) if measure == _CLASSIFICATION else None,
+            )
+            plots.append(_Plot(f"{dataset}: {_words(measure)}", _safe(svg)))
+    return plots
 
 
 def _chance(config: RunConfig) -> dict[str, float]:

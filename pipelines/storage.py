@@ -29,7 +29,7 @@ def absolute(uri: str, *, base: str = "") -> str:
         return uri.rstrip("/")
     path = Path(uri).expanduser()
     if not path.is_absolute() and base:
-        return join(base, uri)
+        return join(absolute(base), uri)
     return str(path.resolve())
 
 
@@ -80,13 +80,12 @@ def list_names(uri: str) -> set[str]:
 def publishing(uri: str) -> Iterator[tuple[pafs.FileSystem, str]]:
     """A path to write to, which becomes `uri` when the block ends without an error; atomic.
 
-    An object store shows a file only when its upload is complete; a local file is written aside and renamed.
+    In an object store too the file is written aside: a writer closes its stream when an error passes by, and what was
+    uploaded until then would stand there as the whole file.
     """
     filesystem, path = resolve(uri)
-    if not isinstance(filesystem, pafs.LocalFileSystem):
-        yield filesystem, path
-        return
-    filesystem.create_dir(str(Path(path).parent), recursive=True)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        filesystem.create_dir(str(Path(path).parent), recursive=True)
     aside = f"{path}.{uuid.uuid4().hex}.partial"
     try:
         yield filesystem, aside

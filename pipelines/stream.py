@@ -61,6 +61,9 @@ class ExampleStream:
         empty_positions = 0
         for offset in itertools.count(0, self._window_positions):
             rows = iter(self._open_window(offset))
+            # A window opens with its first row, at a barrier of all ranks; one that carries a full batch must not
+            # wait for the others at the next agreement while they wait for it here.
+            self._carry_next(rows)
             num_batches = 0
             while self._all_ready(self._fill(rows)):
                 yield self._take()
@@ -74,11 +77,16 @@ class ExampleStream:
     def _fill(self, rows: Iterator[pa.Table]) -> bool:
         """Whether a full batch is at hand, after reading as much as that takes."""
         while self._carried_rows < self._batch_rows:
-            table = next(rows, None)
-            if table is None:
+            if not self._carry_next(rows):
                 return False
-            self._carry(table)
         return True
+
+    def _carry_next(self, rows: Iterator[pa.Table]) -> bool:
+        """Read one more table; whether there was one."""
+        table = next(rows, None)
+        if table is not None:
+            self._carry(table)
+        return table is not None
 
     def _take(self) -> pa.Table:
         held = pa.concat_tables(self._carried)

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from metaclip_core.captions import load_tokenizer
 from metaclip_core.model import SHAPES, Preset, create_model, save_model
@@ -31,6 +31,7 @@ from pipelines.leftover import find_leftover
 from pipelines.manifest import load_manifest
 from pipelines.tokenizer import make_tokenizer
 from pipelines.tracking import Record, start_record
+from pipelines.window import window_of
 from pipelines.worker import TRAIN, WorkerSpec, train_loop
 
 REVISION = 1
@@ -193,7 +194,7 @@ def training_stream(spec: WorkerSpec) -> ray.data.Dataset:
 
 def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
     compute = spec.config.compute
-    board_of(spec.run_name)
+    held = board_of(spec.run_name), window_of(spec.run_name)  # by the driver, for workers come and go
     trainer = TorchTrainer(
         train_loop,  # type: ignore[arg-type] # Ray's type knows no result of the loop
         train_loop_config={"spec": spec},
@@ -202,6 +203,7 @@ def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
             use_gpu=compute.use_gpu,
             resources_per_worker={"CPU": compute.worker_cpus},
         ),
+        torch_config=TorchConfig(timeout_s=compute.timeout_s),
         run_config=ray.train.RunConfig(
             name=spec.run_name,
             storage_path=storage.Layout(spec.config.root).runs(),
@@ -212,14 +214,14 @@ def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
         # a callable is called for each group of workers, so that a restart plans the stream anew
         datasets={TRAIN: lambda: training_stream(spec)},
     )
-    with _watching(spec.run_name, report):
+    with _watching(held[0], report):
         return trainer.fit()
 
 
 @contextmanager
-def _watching(name: str, report: Report) -> Iterator[None]:
+def _watching(board: Any, report: Report) -> Iterator[None]:  # noqa: ANN401 - an actor's handle
     """Hand the board's post to `report` while the block runs."""
-    board, stop = board_of(name), threading.Event()
+    stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(_POLL_S):

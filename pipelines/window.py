@@ -44,5 +44,5 @@ class Window:
 
 
 def window_of(run_name: str) -> Any:  # noqa: ANN401 - Ray types an actor's methods without `remote`
-    """The window of a run; created by whoever asks first, and gone with the job."""
+    """The window of a run; created by whoever asks first, and gone when that process lets go of it."""
     return ray.remote(Window).options(name=f"metaclip-window-{run_name}", get_if_exists=True, num_cpus=0).remote()

@@ -7,7 +7,7 @@ stands behind it, and both are told. Memory is one member.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO, Any
@@ -68,20 +68,21 @@ def read_members(
     """
     source = _Counted(stream)
     extended: dict[str, str] = {}
-    in_sequence = True
+    in_sequence, blank = True, False
     try:
         while True:
             block = source.read(tarfile.BLOCKSIZE)
-            if not block.strip(b"\0"):
+            blank = not block.strip(b"\0")
+            if blank and in_sequence:  # else it may be data of the member whose header is bad
                 return
             header = _parse(block)
             if header is None:
                 if in_sequence:
                     yield Fault.BAD_HEADER
-                in_sequence = False
+                in_sequence, extended = False, {}
                 continue
             in_sequence = True
-            length = int(extended.get("size", header.size)) if header.isreg() else header.size
+            length = _length(header, extended)
             offset, padding = source.offset, -length % tarfile.BLOCKSIZE
             if header.type in _EXTENSIONS and length <= _PIECE:
                 extended |= _extension(header.type, source.read(length))
@@ -99,10 +100,20 @@ def read_members(
                 yield Member(name, offset, length, None)
             source.skip(padding)
     except _EndOfStreamError:
-        yield Fault.TRUNCATED
+        if not blank:
+            yield Fault.TRUNCATED
 
 
 _EXTENSIONS = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
+_WITHOUT_DATA = (
+    tarfile.LNKTYPE,
+    tarfile.SYMTYPE,
+    tarfile.DIRTYPE,
+    tarfile.FIFOTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+)
+_MAX_DIGITS = 20  # of a size; Python refuses to read numbers of some thousand digits
 
 
 def _parse(block: bytes) -> tarfile.TarInfo | None:
@@ -113,6 +124,13 @@ def _parse(block: bytes) -> tarfile.TarInfo | None:
     return header if header.size >= 0 else None
 
 
+def _length(header: tarfile.TarInfo, extended: Mapping[str, str]) -> int:
+    """Bytes of data behind a header; links and folders may state a size, and have none."""
+    if header.type in _WITHOUT_DATA:
+        return 0
+    return int(extended.get("size", header.size)) if header.isreg() else header.size
+
+
 def _extension(kind: bytes, data: bytes) -> dict[str, str]:
     """What an extension header says of the next member: `path` and `size`."""
     if kind == tarfile.GNUTYPE_LONGNAME:
@@ -120,10 +138,14 @@ def _extension(kind: bytes, data: bytes) -> dict[str, str]:
     records: dict[str, str] = {}
     while data:
         size_text, _, _ = data.partition(b" ")
-        if not size_text.isdigit() or not 0 < int(size_text) <= len(data):
+        if not _is_size(size_text) or not 0 < int(size_text) <= len(data):
             break
         record, data = data[len(size_text) + 1 : int(size_text) - 1], data[int(size_text) :]
         key, _, value = record.decode("utf-8", "replace").partition("=")
-        if key == "path" or (key == "size" and value.isdigit()):
+        if key == "path" or (key == "size" and _is_size(value.encode())):
             records[key] = value
     return records
+
+
+def _is_size(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= _MAX_DIGITS

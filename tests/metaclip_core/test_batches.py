@@ -39,7 +39,7 @@ def slow_pixels(examples):
 id_lists = st.lists(st.integers(0, 98), min_size=1, max_size=CONTEXT)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(id_lists, min_size=1, max_size=8), st.data())
 def test_batch_of_any_slices_and_chunks_holds_their_rows_in_order(captions, data):
     whole = examples_of(captions)

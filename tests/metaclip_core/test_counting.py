@@ -1,9 +1,10 @@
+import itertools
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaclip_core.counting import Measure, PoolCounts, tally
@@ -59,16 +60,18 @@ def as_counter(counts):
     return +flat
 
 
+@settings(deadline=None)
 @given(tables_rows)
 def test_tally_of_any_table_equals_the_counter_over_its_captions(rows):
     assert as_counter(counted(tally(table_of(rows)))) == slow_counts(rows)
 
 
+@settings(deadline=None)
 @given(tables_rows, st.lists(st.integers(0, 12), max_size=3), st.randoms(use_true_random=False))
 def test_tallies_of_the_parts_of_a_table_add_up_to_that_of_the_whole_in_any_order(rows, cuts, random):
     table = table_of(rows)
     edges = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
-    parts = [table.slice(a, b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [table.slice(a, b - a) for a, b in itertools.pairwise(edges)]
     tallies = [tally(part) for part in parts]
     random.shuffle(tallies)
     whole = as_counter(counted(tally(table)))
@@ -77,6 +80,7 @@ def test_tallies_of_the_parts_of_a_table_add_up_to_that_of_the_whole_in_any_orde
     assert as_counter(counted(tally(pa.concat_tables(parts)))) == whole
 
 
+@settings(deadline=None)
 @given(tables_rows)
 def test_tally_of_any_table_is_of_its_schema_with_sorted_unique_entries(rows):
     tallied = tally(table_of(rows))

@@ -1,6 +1,6 @@
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaclip_core.funnel import Funnel
@@ -26,6 +26,7 @@ def lines(funnel):
     return {record["stage"]: record for record in funnel.to_records()}
 
 
+@settings(deadline=None)
 @given(histories)
 def test_records_of_any_history_equal_sums_over_it(history):
     found = lines(filled(history))
@@ -38,6 +39,7 @@ def test_records_of_any_history_equal_sums_over_it(history):
         assert record["dropped"] == {reason: rows for reason, rows in expected.items() if rows}
 
 
+@settings(deadline=None)
 @given(st.lists(histories, max_size=5), st.randoms(use_true_random=False))
 def test_funnels_of_shards_add_up_to_that_of_the_pool_in_any_order(shards, random):
     whole = filled([arrival for shard in shards for arrival in shard])
@@ -48,6 +50,7 @@ def test_funnels_of_shards_add_up_to_that_of_the_pool_in_any_order(shards, rando
     assert lines(added) == lines(whole)
 
 
+@settings(deadline=None)
 @given(histories)
 def test_funnel_through_json_is_the_same(history):
     funnel = filled(history)

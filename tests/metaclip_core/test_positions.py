@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaclip_core.positions import Positions
@@ -9,6 +9,7 @@ small_pools = st.integers(1, 70)  # over all sizes about the powers of 4, where 
 seeds = st.integers(-(2**70), 2**70)
 
 
+@settings(deadline=None)
 @given(small_pools, seeds, st.integers(0, 1000))
 def test_positions_of_one_epoch_visit_every_shard_exactly_once(num_shards, seed, epoch):
     positions = epoch * num_shards + np.arange(num_shards)
@@ -17,12 +18,14 @@ def test_positions_of_one_epoch_visit_every_shard_exactly_once(num_shards, seed,
     assert sorted(shards.tolist()) == list(range(num_shards))
 
 
+@settings(deadline=None)
 @given(small_pools, seeds, st.lists(st.integers(0, 10**6), max_size=50))
 def test_position_of_any_located_position_is_that_position(num_shards, seed, positions):
     order = Positions(num_shards, seed)
     assert order.position(*order.locate(positions)).tolist() == positions
 
 
+@settings(deadline=None)
 @given(small_pools, seeds, st.lists(st.integers(0, 10**5), min_size=1, max_size=30))
 def test_locate_of_many_positions_equals_locating_each_alone(num_shards, seed, positions):
     order = Positions(num_shards, seed)
@@ -50,7 +53,7 @@ def test_positions_of_another_epoch_or_seed_are_in_another_order():
 
 
 def test_order_of_shards_is_uniform_over_many_epochs():
-    num_shards, num_epochs = 8, 2000
+    num_shards, num_epochs = 8, 1000
     epochs, shards = Positions(num_shards, seed=1).locate(np.arange(num_shards * num_epochs))
     seen = np.zeros((num_shards, num_shards), np.int64)  # place in the epoch × shard
     np.add.at(seen, (np.arange(len(shards)) % num_shards, shards), 1)

@@ -1,10 +1,12 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaclip_core.ranges import Ranges
 
-pieces = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 6)).map(lambda piece: (piece[0], sum(piece))), max_size=25)
+pieces = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(1, 6)).map(lambda piece: (piece[0], sum(piece))), max_size=25
+)
 
 
 def filled(added):
@@ -32,6 +34,7 @@ def runs(numbers):
     return result
 
 
+@settings(deadline=None)
 @given(pieces)
 def test_ranges_of_any_pieces_are_the_maximal_runs_of_their_union(added):
     ranges, oracle = filled(added)
@@ -39,18 +42,21 @@ def test_ranges_of_any_pieces_are_the_maximal_runs_of_their_union(added):
     assert ranges.stop == max(oracle, default=-1) + 1
 
 
+@settings(deadline=None)
 @given(pieces)
 def test_covers_of_any_number_is_membership_in_the_union(added):
     ranges, oracle = filled(added)
     assert [number for number in range(-2, 50) if ranges.covers(number)] == sorted(oracle)
 
 
+@settings(deadline=None)
 @given(pieces, st.integers(0, 60))
 def test_gaps_before_any_stop_are_the_numbers_that_are_missing(added, stop):
     ranges, oracle = filled(added)
     assert ranges.gaps(stop).tolist() == [number for number in range(stop) if number not in oracle]
 
 
+@settings(deadline=None)
 @given(st.permutations(range(12)))
 def test_ranges_of_single_numbers_in_any_order_become_one_range(numbers):
     ranges = Ranges()

@@ -1,0 +1,168 @@
+import html
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from metaclip_core.counting import Measure, PoolCounts
+from metaclip_core.funnel import Funnel
+from metaclip_core.records import DropReason, Stage
+from pipelines import storage
+from pipelines.config import build_config
+from pipelines.curate import CurationResult
+from pipelines.curated import Curated
+from pipelines.evaluate import metric_name
+from pipelines.report import write_report
+from pipelines.thresholds import Thresholds
+from pipelines.training import TrainResult
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+TRAINING = TrainResult(
+    "demo-run", "/r/checkpoint", "/r/model", "f00d", 12_345, {"image_broken": 17, HOSTILE: 3}, 54_321
+)
+METRICS = {
+    metric_name(dataset, language, measure): share
+    for dataset, measure in [("things", "top1"), ("pictures", "text_to_image_recall1")]
+    for language, share in [("en", 0.625), ("de", 0.375), (HOSTILE, 0.0), ("mean", 0.3333)]
+}
+
+
+class Page(HTMLParser):
+    """Tags, and the attributes that could load or run something."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open_tags, self.attributes = Counter(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.attributes += attrs
+        if tag not in {"meta", "i"}:
+            self.open_tags.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        if tag not in {"meta", "i"}:
+            assert self.open_tags.pop() == tag
+
+
+def curation(languages=("en", "de"), *, reason="bad_member"):
+    funnel = Funnel()
+    for stage, rows, dropped in [
+        (Stage.READ, 20_000, (reason, 1_500)),
+        (Stage.DEDUPLICATE, 18_500, (DropReason.DUPLICATE, 500)),
+        (Stage.MATCH, 18_000, (DropReason.NO_MATCH, 1_000)),
+    ]:
+        funnel.enter(stage, rows)
+        funnel.drop(stage, *dropped)
+    counts = PoolCounts({language: np.array([1, 2, 3, 94_000]) for language in languages})
+    for place, language in enumerate([*languages, "unmatched"]):
+        counts.sums[Measure.CAPTIONS, language] = 30_000 // (place + 1)
+        counts.sums[Measure.MATCHED_CAPTIONS, language] = 0 if language == "unmatched" else 15_000 // (place + 1)
+    uris = {
+        f"{name}_uri": f"/r/{name}/v1" for name in ("metadata", "annotations", "duplicates", "counts", "thresholds")
+    }
+    return CurationResult(
+        curated=Curated(pool="numbers", num_shards=40, manifest_digest="d1", **uris),
+        thresholds=Thresholds(0.06, dict.fromkeys(languages, 1_234)),
+        counts=counts,
+        funnel=funnel,
+        expected={language: 4_000.0 / (place + 1) for place, language in enumerate(languages)},
+    )
+
+
+def written(tmp_path, result=None, *, training=TRAINING, metrics=METRICS, overrides=()):
+    config = build_config({"recipe": "demo", "root": str(tmp_path)}, overrides=overrides)
+    uri = write_report(config, result or curation(), training=training, metrics=metrics)
+    return uri, storage.read_bytes(uri).decode()
+
+
+def rows(page):
+    """The text of every table row, cells parted by one blank."""
+    return [
+        " ".join(html.unescape(re.sub("<[^>]*>", " ", row)).split())
+        for row in re.findall(r"<tr.*?</tr>", page, flags=re.DOTALL)
+    ]
+
+
+def test_a_report_lies_under_the_name_of_the_run_and_says_its_numbers(tmp_path):
+    uri, page = written(tmp_path)
+    assert uri == f"{tmp_path}/reports/demo-run/index.html"
+    for number in ("20,000", "17,000", "6,000", "12,345", "54,321", "image broken 17"):
+        assert number in page
+    found = rows(page)
+    assert "read 20,000 18,500 1,500 7.5%" in found
+    assert "bad member 1,500 7.5%" in found
+    assert "en 30,000 15,000 50.0% 1,234 4,000 54.5% 66.7%" in found
+    assert "unmatched 10,000 0 0.0% – 0 18.2% 0.0%" in found
+    assert "mean 33.3% 33.3%" in found
+    assert "head: 1 entry, " in page
+
+
+def test_a_report_before_training_is_named_after_recipe_and_thresholds(tmp_path):
+    uri, page = written(tmp_path, training=None, metrics=None)
+    assert uri == f"{tmp_path}/reports/demo-v1/index.html"
+    assert "not trained yet" in page
+    assert "Zero-shot" not in page
+
+
+@pytest.mark.parametrize("metrics", [None, {}, {"loss": 1.0}, {metric_name("things", "mean", "top1"): 0.5}])
+def test_a_report_works_with_few_metrics(tmp_path, metrics):
+    Page(written(tmp_path, metrics=metrics)[1])
+
+
+def test_a_report_of_a_pool_without_matches_or_english_works(tmp_path):
+    empty = CurationResult(curation().curated, Thresholds(1.0, {}), PoolCounts({}), Funnel(), {})
+    assert "no English" in written(tmp_path, empty, training=None, metrics=None)[1]
+
+
+def test_hostile_names_stay_text(tmp_path):
+    page = written(tmp_path, curation(["en", HOSTILE, "日本語"], reason=HOSTILE), overrides=[f'recipe="{HOSTILE}"'])[1]
+    parsed = Page(page)
+    assert not parsed.tags.keys() & {"img", "script", "link", "iframe"}
+    assert not [name for name, _ in parsed.attributes if name in {"src", "href"} or name.startswith("on")]
+    assert parsed.open_tags == []
+    assert html.escape(HOSTILE) in page
+    assert "日本語" in page
+
+
+def test_a_report_of_many_languages_lists_all_and_plots_the_largest(tmp_path):
+    names = [f"l{i}" for i in range(120)]
+    page = written(tmp_path, curation(names), metrics={metric_name("things", name, "top1"): 0.5 for name in names})[1]
+    assert {name for name in names if f"<td>{name}</td>" in page} == set(names)
+    plotted = [name for name in names if re.search(rf">{name}</text>", page)]
+    assert len(plotted) == 40
+    assert "l0" in plotted
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    assert written(tmp_path)[1] == written(tmp_path)[1]
+
+
+def test_a_classification_set_that_can_be_read_gives_the_level_of_chance(tmp_path):
+    content = {"task": "classification", "classes": {"en": ["a", "b", "c", "d"]}, "templates": {"en": ["{}"]}}
+    storage.write_json(f"{tmp_path}/sets/things/dataset.json", content)
+    page = written(tmp_path, overrides=["evaluation.sets=[sets/things, sets/gone]"])[1]
+    assert page.count(">chance 25.0%<") == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://user:s3cret@host/x", "https://host/x"),
+        ("postgresql://user:s3/cr@et@host/db", "postgresql://host/db"),
+        ("https://s3cret@host:5000", "https://host:5000"),
+        ("postgresql://host/db?user=u&password=s3cret&a=b", "postgresql://host/db?user=u&password=***&a=b"),
+        ("https://host:5000/a?b=c", "https://host:5000/a?b=c"),
+    ],
+)
+def test_the_configuration_is_shown_without_secrets(tmp_path, uri, shown):
+    page = html.unescape(written(tmp_path, overrides=[f'tracking.uri="{uri}"'])[1])
+    assert f"uri: {shown}\n" in page
+    assert "s3" not in page.replace("s3://", "")
