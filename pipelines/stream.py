@@ -96,7 +96,7 @@ class ExampleStream:
 
     def _carry(self, table: pa.Table) -> None:
         table = check(table, self._schema, stage="train")
-        if not pc.all(pc.equal(table["ledger_id"], self._ledger_id)).as_py():
+        if not pc.all(pc.equal(table["ledger_id"], self._ledger_id), skip_nulls=False).as_py():
             raise LedgerError("the data stream was planned from another checkpoint than the one that is trained on")
         alive = pc.is_null(table["drop_reason"])
         self._bury(table.filter(pc.invert(alive)))

@@ -17,7 +17,6 @@ from metaclip_core.sample.seeding import Purpose, generator, pick, zipf_shares
 from metaclip_core.sample.words import NUM_NUMBERS
 
 _NUMBER_EXPONENT = 0.6
-_NUMBER_ORDER_SEED = 20_25  # which numbers are frequent is the same in every pool
 _FORMAT_SHARES = np.array([0.6, 0.2, 0.2])
 _SUFFIXES = ("jpg", "png", "webp")
 _HOSTS = ("numbers.example", "img.zahlen.example", "cdn.nombres.example", "suuji.example")
@@ -59,7 +58,7 @@ class SamplePool:
         """The sample at `index`."""
         furniture, origin = self._furniture(index)
         rng = generator(self.seed, Purpose.IMAGE, origin)
-        number = int(number_order()[pick(rng, _number_shares())])
+        number = pick(rng, _number_shares())
         drawn = draw_number(number, split_scans(self.seed).pool, rng)
         suffix, encoded = _encode(drawn, rng)
         if furniture is Furniture.HUGE_IMAGE:
@@ -102,13 +101,8 @@ class SamplePool:
 
 
 @cache
-def number_order() -> tuple[int, ...]:
-    """The numbers 0 to 99, most frequent first."""
-    return tuple(np.random.default_rng(_NUMBER_ORDER_SEED).permutation(NUM_NUMBERS).tolist())
-
-
-@cache
 def _number_shares() -> NDArray[np.float64]:
+    """Shares of the numbers 0 to 99: small ones are the frequent ones, as in the world."""
     return zipf_shares(NUM_NUMBERS, exponent=_NUMBER_EXPONENT)
 
 

@@ -36,6 +36,19 @@ class _Sample:
         return next((member for suffix, member in self.members.items() if suffix in suffixes), None)
 
 
+class _Counting:
+    """A stream that knows how many bytes it has given; those of stores can't tell."""
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - pyarrow's streams are untyped
+        self._stream = stream
+        self.num_bytes = 0
+
+    def read(self, length: int) -> bytes:
+        data = bytes(self._stream.read(length))
+        self.num_bytes += len(data)
+        return data
+
+
 class WebDatasetSource:
     """Shards are the `*.tar` files below the pool's folder, at any depth."""
 
@@ -74,7 +87,7 @@ class WebDatasetSource:
         rows: list[dict[str, Any]] = []
         funnel.enter(Stage.SHARDS)
         with self._filesystem.open_input_stream(path, buffer_size=_STREAM_BUFFER) as stream:
-            for row, sample in enumerate(self._samples(stream, path, funnel)):
+            for row, sample in enumerate(self._samples(_Counting(stream), path, funnel)):
                 funnel.enter(Stage.READ)
                 pair = self._pair(sample, f"{name}/{sample.key}", funnel)
                 if isinstance(pair, DropReason):
@@ -91,7 +104,7 @@ class WebDatasetSource:
         """The bytes of some images of a shard, in the order asked for."""
         return read_ranges(self._filesystem, f"{self._path}/{name}", offsets, lengths)
 
-    def _samples(self, stream: Any, path: str, funnel: Funnel) -> Iterator[_Sample]:  # noqa: ANN401
+    def _samples(self, stream: _Counting, path: str, funnel: Funnel) -> Iterator[_Sample]:
         sample: _Sample | None = None
         num_members, num_faults = 0, 0
         truncated = False
@@ -119,11 +132,11 @@ class WebDatasetSource:
         elif truncated:
             funnel.drop(Stage.SHARDS, DropReason.SHARD_TRUNCATED)
 
-    def _check_end(self, stream: Any, path: str) -> None:  # noqa: ANN401
+    def _check_end(self, stream: _Counting, path: str) -> None:
         """A shard is called truncated only when all its bytes were read; else the store is at fault."""
         size = self._filesystem.get_file_info(path).size
-        if stream.tell() < size:
-            raise OSError(f"{path}: the store ended after {stream.tell()} of {size} bytes")
+        if stream.num_bytes < size:
+            raise OSError(f"{path}: the store ended after {stream.num_bytes} of {size} bytes")
 
     def _wanted(self, name: str, length: int) -> bool:
         suffix = name.rpartition(".")[2].lower()

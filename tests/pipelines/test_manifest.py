@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -54,11 +55,10 @@ def test_shards_that_come_later_are_appended_whatever_their_names(pool, config):
 def test_manifest_of_an_unchanged_pool_is_not_written_again(pool, config):
     put(pool, "a.tar")
     first = update_manifest(config)
-    path = storage.Layout(config.root).manifest(config.pool.name)
-    os.chmod(path, 0o400)
+    path = Path(storage.Layout(config.root).manifest(config.pool.name))
     os.utime(path, ns=(1, 1))
     assert update_manifest(config).digest == first.digest
-    assert os.stat(path).st_mtime_ns == 1
+    assert path.stat().st_mtime_ns == 1
 
 
 @pytest.mark.parametrize("gone", ["a.tar", "b.tar"])
@@ -77,7 +77,7 @@ def test_shard_that_was_written_over_is_an_error_that_names_it(pool, config, con
     put(pool, "a.tar", "b.tar")
     update_manifest(config)
     (pool / "b.tar").write_bytes(content)
-    later = os.stat(pool / "a.tar").st_mtime_ns + 10**9
+    later = (pool / "a.tar").stat().st_mtime_ns + 10**9
     os.utime(pool / "b.tar", ns=(later, later))
     with pytest.raises(UserError, match=r"shard b\.tar .* was written over"):
         update_manifest(config)
