@@ -58,9 +58,7 @@ TALLY = pa.schema(
     ]
 )
 
-COUNTS = pa.schema(
-    [("language", pa.string()), ("entry_id", pa.int32()), ("entry", pa.string()), ("count", pa.int64())]
-)
+COUNTS = pa.schema([("language", pa.string()), ("entry_id", pa.int32()), ("entry", pa.string()), ("count", pa.int64())])
 
 
 def example_schema(image_size: int) -> pa.Schema:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 from ray.data import DataContext
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.config import ComputeConfig
 from pipelines.errors import UserError
 
+_PACE_S = 0.01
 _FEED_CPUS = 1  # for Ray Data's own read tasks
 
 
@@ -24,6 +27,7 @@ def connected(compute: ComputeConfig) -> Iterator[None]:
         UserError: the cluster does not answer.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(compute.local_cpus))
     address = compute.address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
         prepare_data(compute)
@@ -54,8 +58,22 @@ def prepare_data(compute: ComputeConfig) -> None:
     """Settings of Ray Data for this process; a data set captures them when it is made."""
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = compute.timeout_s
+    if Pace not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(Pace)
     context.enable_progress_bars = False  # the command line draws its own
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+class Pace(ExecutionCallback):
+    """Lets Ray Data's control loop rest.
+
+    When all stages wait for the consumer the loop turns without a pause, which costs half a core, and the consumer may
+    be on the same machine.
+    """
+
+    def on_execution_step(self, executor: object) -> None:  # noqa: ARG002 - Ray's interface
+        """Called once in each turn of the loop."""
+        time.sleep(_PACE_S)
 
 
 def check_cpus(compute: ComputeConfig) -> None:

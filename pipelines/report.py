@@ -24,7 +24,7 @@ from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, LanguageRow, language_table, load_curation
 from pipelines.errors import UserError
 from pipelines.evaluate import MEAN, EvaluationSet, load_metrics, metric_name
-from pipelines.training import TrainResult, load_result
+from pipelines.training import TrainResult, load_record, load_result
 
 _PLOTTED_LANGUAGES = 40
 _PLOTTED_CURVES = 6
@@ -46,6 +46,8 @@ _SECRET = re.compile(r"(?i)(?<=[?&])([^=&\s]*(?:password|secret|token|key)[^=&\s
 def report_run(config: RunConfig) -> str:
     """Write the page of the recipe's curation, with its run and evaluation where they are there; the page's URI.
 
+    With a run, the page goes into its record too.
+
     Raises:
         UserError: the pool is not curated.
     """
@@ -54,7 +56,10 @@ def report_run(config: RunConfig) -> str:
         training = load_result(config)
     except UserError:  # the curation is there, so it is the run that is not finished
         return write_report(config, curation, training=None, metrics=None)
-    return write_report(config, curation, training=training, metrics=load_metrics(config, training))
+    uri = write_report(config, curation, training=training, metrics=load_metrics(config, training))
+    with storage.local_copy(uri.rsplit("/", 1)[0]) as folder:
+        load_record(config, training).log_folder(folder, "report")
+    return uri
 
 
 def write_report(

@@ -7,6 +7,7 @@ run's root. By default the record is a sqlite file in a local folder, also when 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -36,7 +38,7 @@ def tracking_uri(tracking: TrackingConfig) -> str:
 
 def ui_command(tracking: TrackingConfig) -> str:
     """The command that opens the MLflow UI on this record."""
-    return f"mlflow ui --backend-store-uri {tracking_uri(tracking)}"
+    return f"{Path(sys.executable).with_name('mlflow')} ui --backend-store-uri {tracking_uri(tracking)}"
 
 
 def _state(tracking: TrackingConfig) -> Path:
@@ -87,8 +89,11 @@ def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Re
     uri = tracking_uri(config.tracking)
     try:
         client = MlflowClient(uri)
+        # the section `tracking` is left out: a server's address may hold a password
         run = client.create_run(_experiment(client, config.tracking), tags={MLFLOW_RUN_NAME: name, **tags})
-        params = [Param(key, str(value)) for key, value in _flatten(config.model_dump(mode="json"))]
+        params = [
+            Param(key, str(value)) for key, value in _flatten(config.model_dump(mode="json", exclude={"tracking"}))
+        ]
         for start in range(0, len(params), _MAX_PER_CALL):
             client.log_batch(run.info.run_id, params=params[start : start + _MAX_PER_CALL])
     except MlflowException as error:

@@ -30,7 +30,7 @@ from pipelines.feed import apply_feed
 from pipelines.leftover import find_leftover
 from pipelines.manifest import load_manifest
 from pipelines.tokenizer import make_tokenizer
-from pipelines.tracking import Record, start_record
+from pipelines.tracking import Record, start_record, tracking_uri
 from pipelines.window import window_of
 from pipelines.worker import TRAIN, WorkerSpec, train_loop
 
@@ -151,18 +151,18 @@ def load_result(config: RunConfig) -> TrainResult:
 
 def load_record(config: RunConfig, result: TrainResult) -> Record:
     """The MLflow run of a finished run."""
-    content = storage.read_json(storage.join(storage.Layout(config.root).run(result.run_name), _RUN))
-    return Record(**content["record"])
+    return Record(tracking_uri(config.tracking), result.mlflow_run_id)
 
 
 def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
     """What must be there before the first step; on a restart it is."""
     run_uri = storage.Layout(config.root).run(name)
     try:
-        record = Record(**storage.read_json(storage.join(run_uri, _RUN))["record"])
+        run_id = storage.read_json(storage.join(run_uri, _RUN))["mlflow_run_id"]
     except FileNotFoundError:
         pass
     else:
+        record = Record(tracking_uri(config.tracking), run_id)
         record.resume()
         return record
     curated = curation.curated
@@ -173,8 +173,9 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
     make_tokenizer(config, curation, manifest, uri=storage.join(run_uri, _TOKENIZER))
     tags = {"recipe": config.recipe, "pool": curated.pool, "p": f"{curation.thresholds.p:g}"}
     record = start_record(config, name=name, tags=tags)
-    content = {"record": dataclasses.asdict(record), "curated": dataclasses.asdict(curated)}
-    storage.write_json(storage.join(run_uri, _RUN), {**content, "config": config.model_dump(mode="json")})
+    content = {"mlflow_run_id": record.run_id, "curated": dataclasses.asdict(curated)}
+    recipe = config.model_dump(mode="json", exclude={"tracking"})  # a server's address may hold a password
+    storage.write_json(storage.join(run_uri, _RUN), {**content, "config": recipe})
     return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -43,6 +44,7 @@ def print_json(content: dict[str, Any]) -> None:
 
 def guarded(run: Callable[[], None]) -> None:
     """Run a command; an error that the user can mend ends in one sentence and exit code 2."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers draws them even for a save
     try:
         run()
     except UserError as error:

@@ -46,7 +46,9 @@ def test_batch_of_any_slices_and_chunks_holds_their_rows_in_order(captions, data
     start = data.draw(st.integers(0, len(captions) - 1))
     stop = data.draw(st.integers(start + 1, len(captions)))
     cut = data.draw(st.integers(start, stop))
-    examples = pa.concat_tables([whole.slice(start, cut - start), whole.slice(cut, stop - cut)])
+    examples = whole.slice(start, stop - start)  # one chunk that begins inside its buffer
+    if start < cut < stop:
+        examples = pa.concat_tables([whole.slice(start, cut - start), whole.slice(cut, stop - cut)])
     batch = batch_of(examples)
     assert torch.equal(batch.pixels, slow_pixels(examples))
     for row, ids in zip(batch.input_ids.tolist(), captions[start:stop], strict=True):

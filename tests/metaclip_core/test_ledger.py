@@ -132,14 +132,14 @@ def assert_equals(ledger, oracle):
         assert ledger.has_ended(position, backwards).tolist() == expected[::-1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories())
 def test_ledgers_after_any_history_merge_to_what_plain_sets_hold(operations):
     ledgers, oracle = replay(operations)
     assert_equals(Ledger.merge([stored(ledger) for ledger in ledgers]), oracle)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories(), st.integers(0, 30), st.integers(1, MAX_RANKS))
 def test_ledgers_across_a_restart_with_other_ranks_merge_to_what_plain_sets_hold(operations, cut, num_ranks):
     before, _ = replay(operations[:cut])
@@ -163,7 +163,7 @@ def _fail_one(ledger, position, row):
     fail(ledger, position, [row])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories(), st.randoms(use_true_random=False), st.integers(1, MAX_RANKS))
 def test_digest_of_one_content_is_equal_whatever_the_order_the_ranks_and_the_compaction(operations, random, num_ranks):
     shuffled = [operation for operation in operations if operation[1] != "compact"]
@@ -173,7 +173,7 @@ def test_digest_of_one_content_is_equal_whatever_the_order_the_ranks_and_the_com
     assert one.digest() == other.digest() == stored(one).digest()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories(), histories())
 def test_digests_of_two_histories_are_equal_exactly_when_their_contents_are(one, other):
     def content(operations):
@@ -213,7 +213,7 @@ def test_digest_of_every_small_difference_differs():
     assert all(-(2**63) <= digest < 2**63 for digest in digests)  # it travels in an int64 column
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories(), st.integers(0, 25))
 def test_agenda_visits_every_unfinished_position_once_and_then_new_ones(operations, num_steps):
     ledgers, oracle = replay(operations)
@@ -222,7 +222,7 @@ def test_agenda_visits_every_unfinished_position_once_and_then_new_ones(operatio
     assert agenda == [next(unfinished) for _ in range(num_steps)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories(), st.lists(st.integers(0, 100), max_size=20))
 def test_agenda_of_scattered_steps_equals_those_of_the_whole_agenda(operations, steps):
     ledger = Ledger.merge(replay(operations)[0])

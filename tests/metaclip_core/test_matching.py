@@ -172,7 +172,7 @@ def test_entry_ids_under_another_hash_seed_are_the_same():
         "print([ids.tolist() for ids in matcher.match(['w1 w2 w69 w7 東京都 U.S. w1', 'w5'], ['en', 'en'])])"
     )
     outputs = {
-        subprocess.run(  # noqa: S603  our own interpreter
+        subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,

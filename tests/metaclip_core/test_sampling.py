@@ -81,14 +81,14 @@ def drawn(table, *, epoch=0, seed=0):
     return list(zip([ids[row] for row in rows], result.caption.to_pylist(), result.language.to_pylist(), strict=True))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(rows_of_captions, st.integers(0, 10**6), st.integers(-5, 2**40))
 def test_draw_of_any_table_equals_the_loop_over_its_rows(rows, epoch, seed):
     table = table_of(rows)
     assert drawn(table, epoch=epoch, seed=seed) == slow_draw(table, epoch=epoch, seed=seed)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(rows_of_captions)
 def test_candidates_of_any_table_are_its_matched_captions_with_their_probabilities(rows):
     found = candidates(table_of(rows), TABLES)
@@ -106,7 +106,7 @@ def test_candidates_of_any_table_are_its_matched_captions_with_their_probabiliti
     assert found.per_row.tolist() == [per_row[row] for row in found.row.tolist()]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(rows_of_captions, st.randoms(use_true_random=False))
 def test_draw_of_shuffled_rows_keeps_the_same_pairs_with_the_same_captions(rows, random):
     table = table_of(rows)
@@ -115,7 +115,7 @@ def test_draw_of_shuffled_rows_keeps_the_same_pairs_with_the_same_captions(rows,
     assert sorted(drawn(table.take(pa.array(order, pa.int64())))) == sorted(drawn(table))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(rows_of_captions, st.lists(st.integers(0, 12), max_size=3))
 def test_draw_of_a_table_in_parts_keeps_what_the_whole_keeps(rows, cuts):
     table = table_of(rows)
@@ -129,7 +129,7 @@ def test_draw_of_a_table_in_parts_keeps_what_the_whole_keeps(rows, cuts):
         assert expected_kept(chunked, TABLES) == pytest.approx(expected_kept(table, TABLES))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(rows_of_captions, st.integers(0, 12), st.integers(0, 12))
 def test_draw_of_a_slice_equals_the_draw_of_a_fresh_table_with_those_rows(rows, start, length):
     sliced = table_of(rows).slice(start, length)
@@ -138,7 +138,7 @@ def test_draw_of_a_slice_equals_the_draw_of_a_fresh_table_with_those_rows(rows, 
     assert expected_kept(sliced, TABLES) == expected_kept(fresh, TABLES)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(rows_of_captions)
 def test_expected_kept_of_any_table_is_the_sum_over_rows_of_the_mean_over_matched_captions(rows):
     expected = Counter()

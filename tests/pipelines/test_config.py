@@ -155,7 +155,7 @@ def test_override_that_cannot_be_applied_is_refused(override, message):
         build_config({"seed": 1}, overrides=[override])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.text() | st.from_regex(r"[a-z_.]{0,12}=[\s\S]{0,12}", fullmatch=True))
 def test_any_override_gives_a_configuration_or_one_sentence(override):
     with contextlib.suppress(UserError):

@@ -46,7 +46,7 @@ def test_write_sample_again_elsewhere_and_with_another_hash_seed_is_byte_equal(s
     )
     environment = {**os.environ, "PYTHONHASHSEED": "123", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", program, str(tmp_path / "again")]
-    subprocess.run(command, env=environment, check=True)  # noqa: S603 - our own program
+    subprocess.run(command, env=environment, check=True)
     files = sorted(p.relative_to(sample_path) for p in sample_path.rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file())
     for file in files:

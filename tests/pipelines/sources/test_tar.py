@@ -233,7 +233,7 @@ def resealed(data, offset):
     return data[:offset] + bytes(block) + data[offset + BLOCK :]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     st.sampled_from(BASES),
     st.lists(st.tuples(st.integers(0, 8000), st.binary(min_size=1, max_size=12)), max_size=6),
