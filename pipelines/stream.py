@@ -54,24 +54,23 @@ class ExampleStream:
         self._all_ready = all_ready
         self._carried: list[pa.Table] = []
         self._carried_rows = 0
+        self._arrived = False  # whether the current window has given an example
 
     def __iter__(self) -> Iterator[pa.Table]:
         """Tables of EXAMPLE, `batch_rows` each, no tombstones."""
-        num_positions = self._ledger.order.num_shards
-        empty_positions = 0
+        num_shards, empty_positions = self._ledger.order.num_shards, 0
         for offset in itertools.count(0, self._window_positions):
+            self._arrived = False
             rows = iter(self._open_window(offset))
             # A window opens with its first row, at a barrier of all ranks; one that carries a full batch must not
             # wait for the others at the next agreement while they wait for it here.
             self._carry_next(rows)
-            num_batches = 0
             while self._all_ready(self._fill(rows)):
                 yield self._take()
-                num_batches += 1
             for table in rows:
                 self._carry(table)
-            empty_positions = 0 if num_batches else empty_positions + self._window_positions
-            if self._all_ready(not self._carried_rows and empty_positions >= 2 * num_positions):
+            empty_positions = 0 if self._arrived else empty_positions + self._window_positions
+            if self._all_ready(empty_positions >= 2 * num_shards):
                 raise RuntimeError(f"no example came in {empty_positions} positions: the draw keeps nothing")
 
     def _fill(self, rows: Iterator[pa.Table]) -> bool:
@@ -103,6 +102,7 @@ class ExampleStream:
         examples = table.filter(alive)
         self._carried.append(examples)
         self._carried_rows += examples.num_rows
+        self._arrived |= examples.num_rows > 0
 
     def _bury(self, tombstones: pa.Table) -> None:
         if not tombstones.num_rows:

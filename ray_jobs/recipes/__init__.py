@@ -28,7 +28,7 @@ def read(recipe: str) -> dict[str, Any]:
         content = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise UserError(f"no recipe {recipe!r}: give a YAML file or one of {', '.join(names())}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"recipe {recipe} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"recipe {recipe} must be a mapping of keys to values")

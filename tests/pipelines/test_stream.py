@@ -303,15 +303,19 @@ def test_stream_in_which_nothing_is_ever_drawn_stops_after_two_epochs():
     assert opened == [0, 2, 4, 6]  # 2 epochs of 4 shards
 
 
-def test_empty_windows_before_a_batch_are_no_error_while_rows_are_carried():
-    empty = [[] for _ in range(20)]
-    windows = [[table_of([example(0, 0)])], *empty, [table_of([example(42, 0)])]]
+def test_empty_windows_of_less_than_two_epochs_are_no_error():
+    windows = [[table_of([example(0, 0)])], [], [], [], [table_of([example(10, 0)])]]
     batches, _, _ = run_rank(windows, batch_rows=2, all_ready=alone)
-    assert [rows_of(batch) for batch in batches] == [[(0, 0), (42, 0)]]
+    assert [rows_of(batch) for batch in batches] == [[(0, 0), (10, 0)]]
 
 
-def test_rank_that_gets_nothing_goes_on_as_long_as_another_carries_rows():
-    empty = [[] for _ in range(20)]
-    rich, poor = [[table_of([example(0, 0)])], *empty], [[], *empty]
+def test_empty_windows_of_two_epochs_are_an_error_though_rows_are_carried():
+    windows = [[table_of([example(0, 0)])], *([] for _ in range(20))]
+    with pytest.raises(RuntimeError, match="keeps nothing"):
+        run_rank(windows, batch_rows=2, all_ready=alone)
+
+
+def test_rank_that_gets_nothing_goes_on_as_long_as_another_gets_rows():
+    rich, poor = [[table_of([example(2 * window, 0)])] for window in range(20)], [[] for _ in range(20)]
     results = run_ranks([rich, poor], batch_rows=1)
-    assert [(batches, carried) for batches, _, carried in results] == [([], [(0, 0)]), ([], [])]
+    assert [(batches, len(carried)) for batches, _, carried in results] == [([], 20), ([], 0)]
