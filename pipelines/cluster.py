@@ -15,7 +15,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from pipelines.config import ComputeConfig
 from pipelines.errors import UserError
 
-_PACE_S = 0.01
+_PACE_S = 0.03
 _FEED_CPUS = 1  # for Ray Data's own read tasks
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from metaclip_core.counting import Measure, PoolCounts
 from metaclip_core.funnel import Funnel
 from pipelines import annotate, count, deduplicate, storage, thresholds
+from pipelines.cluster import connected
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
 from pipelines.errors import UserError
@@ -71,19 +72,20 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
 
 
 def curate(config: RunConfig, *, progress: Progress) -> CurationResult:
-    """Curate the recipe's pool; run again, it continues. Needs a Ray cluster.
+    """Curate the recipe's pool; run again, it continues. Connects to Ray where nobody has yet.
 
     Raises:
         UserError: no pool, no metadata, nothing matched, or more was dropped than the recipe allows.
     """
     manifest = update_manifest(config)
     curated = locate(config, manifest)
-    _annotate(manifest, config, curated, progress)
-    deduplicate.deduplicate(manifest, config, curated)
-    count.count(manifest, config, curated)
-    _check_drops(count.read_pool_funnel(curated.counts_uri), config)
-    thresholds.write_thresholds(curated, config.curation)
-    thresholds.expect(manifest, config, curated)
+    with connected(config.compute):
+        _annotate(manifest, config, curated, progress)
+        deduplicate.deduplicate(manifest, config, curated)
+        count.count(manifest, config, curated)
+        _check_drops(count.read_pool_funnel(curated.counts_uri), config)
+        thresholds.write_thresholds(curated, config.curation)
+        thresholds.expect(manifest, config, curated)
     return _result(curated)
 
 

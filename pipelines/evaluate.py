@@ -20,6 +20,7 @@ import torch
 from metaclip_core.evaluation.classification import class_embeddings, prompts, top_k_accuracy
 from metaclip_core.evaluation.retrieval import recall_at_k
 from pipelines import storage
+from pipelines.cluster import connected
 from pipelines.config import RunConfig
 from pipelines.embed import EmbedImages, EmbedTexts, embed, matrix
 from pipelines.errors import UserError
@@ -87,7 +88,7 @@ class _Embedder:
 
 
 def evaluate_run(config: RunConfig, *, progress: Progress) -> dict[str, float]:
-    """Metrics of the recipe's finished run, also into its record and beside it. Needs a Ray cluster.
+    """Metrics of the recipe's finished run, also into its record and beside it.
 
     Raises:
         UserError: the run is not finished, or there is no such set.
@@ -112,7 +113,7 @@ def _metrics_uri(config: RunConfig, run_name: str) -> str:
 
 
 def evaluate_model(config: RunConfig, model_uri: str, *, progress: Progress) -> dict[str, float]:
-    """Metrics of a Hugging Face folder on the recipe's evaluation sets, by name. Needs a Ray cluster.
+    """Metrics of a Hugging Face folder on the recipe's evaluation sets, by name. Connects to Ray where nobody has yet.
 
     Raises:
         UserError: there is no such model or set.
@@ -125,9 +126,10 @@ def evaluate_model(config: RunConfig, model_uri: str, *, progress: Progress) -> 
     embedder = _Embedder(model_uri, config)
     measures = {"classification": _classification, "retrieval": _retrieval}
     metrics: dict[str, float] = {}
-    for done, dataset in enumerate(sets):
-        progress("evaluate", done, len(sets))
-        metrics |= measures[dataset.content["task"]](dataset, embedder)
+    with connected(config.compute):
+        for done, dataset in enumerate(sets):
+            progress("evaluate", done, len(sets))
+            metrics |= measures[dataset.content["task"]](dataset, embedder)
     progress("evaluate", len(sets), len(sets))
     return metrics
 

@@ -20,7 +20,7 @@ from metaclip_core.model import SHAPES, Preset, create_model, save_model
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
-from pipelines.cluster import check_cpus, prepare_data
+from pipelines.cluster import check_cpus, connected, prepare_data
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, load_curation
 from pipelines.curated import Curated
@@ -85,7 +85,7 @@ def run_name(config: RunConfig, curated: Curated) -> str:
 
 
 def train(config: RunConfig, *, report: Report) -> TrainResult:
-    """Train to the end, or what is left of it. Needs a Ray cluster.
+    """Train to the end, or what is left of it. Connects to Ray where nobody has yet.
 
     Args:
         config: the recipe.
@@ -95,15 +95,19 @@ def train(config: RunConfig, *, report: Report) -> TrainResult:
         UserError: no curation, too few CPUs, nothing to draw, or the loss diverged.
     """
     curation = load_curation(config)
-    curated = curation.curated
-    name = run_name(config, curated)
-    layout = storage.Layout(config.root)
-    run_uri = layout.run(name)
+    name = run_name(config, curation.curated)
     try:
-        return TrainResult(**storage.read_json(storage.join(run_uri, _RESULT)))
+        return TrainResult(**storage.read_json(storage.join(storage.Layout(config.root).run(name), _RESULT)))
     except FileNotFoundError:
         pass
-    check_cpus(config.compute)
+    with connected(config.compute):
+        check_cpus(config.compute)
+        return _train(config, curation, name, report)
+
+
+def _train(config: RunConfig, curation: CurationResult, name: str, report: Report) -> TrainResult:
+    curated, layout = curation.curated, storage.Layout(config.root)
+    run_uri = layout.run(name)
     record = _prepare(config, curation, name)
     spec = WorkerSpec(config, curated, name, storage.join(run_uri, _TOKENIZER))
     trained = _fit(spec, record, report)

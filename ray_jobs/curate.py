@@ -20,11 +20,10 @@ def command(
     recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None, *, json: Json = False
 ) -> None:
     """Identify languages, match entries, count, and set the threshold of every language. Run again, it continues."""
-    from pipelines.cluster import connected
     from pipelines.curate import curate
 
     config = load(recipe, overrides, root)
-    with connected(config.compute), bars() as progress:
+    with bars() as progress:
         result = curate(config, progress=StepBars(progress))
     show(result)
     if json:

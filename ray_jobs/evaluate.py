@@ -25,11 +25,10 @@ def command(
     json: Json = False,
 ) -> None:
     """Zero-shot classification and retrieval in every language of the recipe's evaluation sets."""
-    from pipelines.cluster import connected
     from pipelines.evaluate import evaluate_model, evaluate_run
 
     config = load(recipe, overrides, root)
-    with connected(config.compute), bars() as progress:
+    with bars() as progress:
         steps = StepBars(progress)
         if model is None:
             metrics = evaluate_run(config, progress=steps)

@@ -44,8 +44,8 @@ class TrainingBar:
     def __call__(self, report: dict[str, Any]) -> None:
         """Show a report of the workers."""
         detail = (
-            f"loss {report['train/loss']:.3f} · {report['train/samples_per_s']:,.0f} samples/s · "
-            f"{report['train/data_wait_share']:.0%} waiting for data"
+            f"loss {report['train/loss']:.2f} · {report['train/samples_per_s']:,.0f} pairs/s · "
+            f"data wait {report['train/data_wait_share']:.0%}"
         )
         self._progress.update(self._task, completed=report["step"], detail=detail)
 
@@ -54,8 +54,8 @@ class TrainingBar:
 def bars() -> Iterator[Progress]:
     """Bars while the block runs; they stay when it ends."""
     columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
+        TextColumn("{task.description:<8}"),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),

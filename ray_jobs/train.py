@@ -17,11 +17,10 @@ def command(
     recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None, *, json: Json = False
 ) -> None:
     """Train on the drawn pairs. Started again, it continues where it was; finished, it says what it made."""
-    from pipelines.cluster import connected
     from pipelines.training import train
 
     config = load(recipe, overrides, root)
-    with connected(config.compute), bars() as progress:
+    with bars() as progress:
         result = train(config, report=TrainingBar(progress, config.training))
     show(result)
     if json:
