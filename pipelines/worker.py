@@ -115,7 +115,10 @@ class _Worker:
         self._stream = self._open_stream(merged)
 
     def _prepare(self) -> tuple[nn.Module, torch.optim.Optimizer]:
-        wrapped = ray.train.torch.prepare_model(self._model)
+        # the model's buffers are constants: nothing to send around before each step
+        wrapped = ray.train.torch.prepare_model(
+            self._model, parallel_strategy_kwargs={"broadcast_buffers": False} if self._num_ranks > 1 else None
+        )
         training = self._training
         optimizer = create_optimizer(
             self._model,
