@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metaclip_core.records import ANNOTATED, Stage
+from pipelines import deduplicate
 from pipelines.annotate import read_annotations
 from pipelines.config import build_config
 from pipelines.count import read_counts
@@ -133,6 +134,16 @@ def test_curate_pool_that_grew_annotates_new_shards_alone(cluster, sample, make_
     assert second.curated.counts_uri != first.curated.counts_uri
     total = sum(int(counts.sum()) for counts in read_counts(second.curated.counts_uri).matches.values())
     assert total > sum(int(counts.sum()) for counts in read_counts(first.curated.counts_uri).matches.values())
+
+
+def test_curate_of_a_pool_that_needs_a_shuffle_finds_the_same_duplicates(reference, sample, make_config, monkeypatch):
+    monkeypatch.setattr(deduplicate, "_SHARDS_PER_PART", 1)
+    shuffled = curated(make_config(), sample)
+    assert shuffled.funnel.to_records() == reference.funnel.to_records()
+    folders = [Path(result.curated.duplicates_uri) for result in (shuffled, reference)]
+    found = [{path.name: pq.read_table(path).to_pydict() for path in folder.glob("*.parquet")} for folder in folders]
+    assert found[0] == found[1]
+    assert found[0]
 
 
 def test_curate_without_metadata_says_what_to_run(cluster, make_config):
