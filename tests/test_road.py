@@ -14,7 +14,7 @@ METRIC = "eval/numbers-10/en/top1"
 
 @pytest.mark.road
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_road_from_sample_to_a_model_loaded_from_mlflow(tmp_path):
     root, overrides = tmp_path / "root", []
     for override in (
@@ -35,7 +35,7 @@ def test_road_from_sample_to_a_model_loaded_from_mlflow(tmp_path):
     def metaclip(command, *options):
         program = [sys.executable, "-c", "from ray_jobs.cli import main; main()"]
         arguments = [command, *options, "--root", root, *overrides]
-        done = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=500, check=False)
+        done = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout.splitlines()
 
