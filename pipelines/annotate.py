@@ -6,20 +6,29 @@ The funnel of a shard travels in its file's schema metadata.
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 
+from metaclip_core.automata import Engine
 from metaclip_core.funnel import Funnel
 from metaclip_core.identify import LanguageIdentifier
 from metaclip_core.matching import EntryMatcher
 from metaclip_core.records import ANNOTATED, ANNOTATED_CAPTION, PAIR, check
 from metaclip_core.text import Normaliser
+from metaclip_core.vocabularies import VocabularyFolder
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.manifest import Manifest
 from pipelines.sources.base import open_source
+
+_log = logging.getLogger(__name__)
 
 REVISION = 1
 _FUNNEL = b"funnel"
@@ -34,18 +43,14 @@ def annotate_batch(
     flat = pc.list_flatten(captions)
     texts = flat.field("text").to_pylist()
     identified = identifier.identify(texts, min_score=min_score)
-    entry_ids = matcher.match(texts, identified.languages)
-    lengths = pa.array([0, *(len(ids) for ids in entry_ids)], pa.int32())
+    found = matcher.match_all(texts, identified.languages)
     annotated = pa.StructArray.from_arrays(
         [
             flat.field("kind"),
             flat.field("text"),
             pa.array(identified.languages, pa.string()),
             pa.array(identified.scores, pa.float32()),
-            pa.ListArray.from_arrays(
-                pc.cumulative_sum(lengths),
-                pa.concat_arrays([pa.array([], pa.int32()), *(pa.array(ids, pa.int32()) for ids in entry_ids)]),
-            ),
+            pa.ListArray.from_arrays(pa.array(found.offsets, pa.int32()), pa.array(found.ids)),
         ],
         fields=list(ANNOTATED_CAPTION),
     )
@@ -55,6 +60,20 @@ def annotate_batch(
     return pairs.set_column(index, ANNOTATED.field("captions"), column).cast(ANNOTATED)
 
 
+def open_matcher(config: RunConfig, metadata_uri: str) -> EntryMatcher:
+    """The matcher of a metadata version, with this process's share of memory and this machine's serialised automata."""
+    compute = config.compute
+    version = metadata_uri.rstrip("/").rpartition("/")[2]
+    folder = Path(tempfile.gettempdir()) / f"metaclip-{os.getuid()}" / "vocabularies" / f"{version}-{REVISION}"
+    return EntryMatcher.from_metadata(
+        *storage.resolve(metadata_uri),
+        normaliser=Normaliser(config.curation.normaliser),
+        engine=compute.matcher_engine,
+        budget_bytes=compute.matcher_budget_mb and compute.matcher_budget_mb << 20,
+        folder=VocabularyFolder(folder) if compute.matcher_engine is Engine.DAACHORSE else None,
+    )
+
+
 class Annotate:
     """Reads shards and writes their annotations; holds the identifier and the automata of one metadata version."""
 
@@ -62,14 +81,14 @@ class Annotate:
         self._source = open_source(config)
         self._curation = config.curation
         self._identifier = LanguageIdentifier()
-        normaliser = Normaliser(config.curation.normaliser)
-        self._matcher = EntryMatcher.from_metadata(*storage.resolve(metadata_uri), normaliser=normaliser)
+        self._matcher = open_matcher(config, metadata_uri)
         self._annotations_uri = annotations_uri
 
     def __call__(self, shards: pa.Table) -> pa.Table:
         """Rows of the manifest in, the numbers of the shards annotated out."""
         for shard in shards.to_pylist():
             self._annotate(shard["name"], shard["shard"])
+        _log.info("%d languages loaded again under the matcher's budget so far", self._matcher.num_reloads)
         return shards.select(["shard"])
 
     def _annotate(self, name: str, shard: int) -> None:
@@ -109,8 +128,13 @@ def apply_annotate(
         fn_constructor_kwargs={"metadata_uri": metadata_uri, "annotations_uri": annotations_uri},
         batch_format="pyarrow",
         batch_size=1,
-        num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.compute.max_actors),
+        num_cpus=config.compute.matcher_threads,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1,
+            max_size=config.compute.max_actors,
+            max_concurrent_calls_per_actor=config.compute.matcher_threads,
+            enable_true_multi_threading=True,
+        ),
     )
 
 

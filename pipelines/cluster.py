@@ -76,6 +76,21 @@ class Pace(ExecutionCallback):
         time.sleep(_PACE_S)
 
 
+def check_matcher_cpus(compute: ComputeConfig) -> None:
+    """Refuse a matcher that no node can hold, for Ray would wait for one in silence.
+
+    Raises:
+        UserError: no node has a CPU for each of its threads.
+    """
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    largest = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
+    if compute.matcher_threads > largest:
+        raise UserError(
+            f"compute.matcher_threads {compute.matcher_threads} needs as many CPUs on one node, "
+            f"and the largest has {largest:g}"
+        )
+
+
 def check_cpus(compute: ComputeConfig) -> None:
     """Refuse what would starve: Ray Data without a CPU of its own hangs in silence.
 

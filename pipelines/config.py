@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from metaclip_core.automata import Engine
 from metaclip_core.text import NormaliserMode
 from pipelines.errors import UserError
 
@@ -74,7 +75,7 @@ class CurationConfig(Section):
     duplicates: DuplicatePolicy = DuplicatePolicy.FIRST
     p: Share | None = 0.06  # share of matches in tail entries; or t_en
     t_en: Count | None = None
-    batch_rows: Count = 2_048
+    batch_rows: Count = 16_384  # matched at once: languages take turns under a budget
     max_dropped: dict[str, Share] = Field(default_factory=lambda: {"shard_unreadable": 0.01, "shard_truncated": 0.05})
 
     @model_validator(mode="after")
@@ -147,6 +148,9 @@ class ComputeConfig(Section):
     local_cpus: Count = 6  # logical CPUs of a cluster on this machine
     object_store_mb: Count = 512  # of a cluster on this machine
     max_actors: Count = 2  # of a curation stage
+    matcher_engine: Engine = Engine.PYAHOCORASICK
+    matcher_budget_mb: Count | None = None  # of automata held by one matcher; None: of all languages met
+    matcher_threads: Count = 1  # that share one matcher
     shard_blocks: Count = 2_000  # read tasks planned at once
     num_workers: Count = 2
     use_gpu: bool = False

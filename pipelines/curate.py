@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from metaclip_core.counting import Measure, PoolCounts
 from metaclip_core.funnel import Funnel
 from pipelines import annotate, count, deduplicate, storage, thresholds
-from pipelines.cluster import connected
+from pipelines.cluster import check_matcher_cpus, connected
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
 from pipelines.errors import UserError
@@ -75,11 +75,12 @@ def curate(config: RunConfig, *, progress: Progress) -> CurationResult:
     """Curate the recipe's pool; run again, it continues. Connects to Ray where nobody has yet.
 
     Raises:
-        UserError: no pool, no metadata, nothing matched, or more was dropped than the recipe allows.
+        UserError: no pool, no metadata, too few CPUs, nothing matched, or more was dropped than the recipe allows.
     """
     manifest = update_manifest(config)
     curated = locate(config, manifest)
     with connected(config.compute):
+        check_matcher_cpus(config.compute)
         _annotate(manifest, config, curated, progress)
         deduplicate.deduplicate(manifest, config, curated)
         count.count(manifest, config, curated)

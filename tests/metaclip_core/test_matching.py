@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from metaclip_core.matching import AhoCorasick, EntryMatcher
+from metaclip_core.automata import Engine
+from metaclip_core.matching import EntryMatcher
 from metaclip_core.metadata.store import ENTRIES, write_metadata
 from metaclip_core.text import Normaliser, NormaliserMode
 
@@ -20,6 +22,7 @@ captions = st.lists(words, max_size=8).flatmap(
     lambda parts: st.sampled_from(["", " ", ". "]).map(lambda gap: gap.join(parts))
 )
 modes = st.sampled_from(list(NormaliserMode))
+engines = st.sampled_from(list(Engine))
 
 
 def slow_match(entries, caption, normaliser):
@@ -40,10 +43,10 @@ def match_one(entries, caption, *, mode="unicode"):
     return found.tolist()
 
 
-@given(st.lists(words, max_size=12), st.lists(captions, max_size=4), modes)
-def test_match_of_any_entries_and_captions_equals_the_naive_search(entries, many_captions, mode):
+@given(st.lists(words, max_size=12), st.lists(captions, max_size=4), modes, engines)
+def test_match_of_any_entries_and_captions_equals_the_naive_search(entries, many_captions, mode, engine):
     normaliser = Normaliser(mode)
-    matcher = EntryMatcher.from_entries({"xx": entries}, normaliser=normaliser)
+    matcher = EntryMatcher.from_entries({"xx": entries}, normaliser=normaliser, engine=engine)
     got = matcher.match(many_captions, ["xx"] * len(many_captions))
     assert [ids.tolist() for ids in got] == [slow_match(entries, caption, normaliser) for caption in many_captions]
 
@@ -87,6 +90,7 @@ def test_match_of_entries_that_are_equal_after_normalising_reports_the_first_alo
     assert vocabulary.num_duplicates == 4
     assert vocabulary.num_blank == 2
     assert vocabulary.entry_ids.tolist() == [0, 1, 2]
+    assert matcher.vocabulary("en") is vocabulary
 
 
 def test_match_counts_an_entry_once_however_often_it_occurs():
@@ -155,13 +159,91 @@ def test_matcher_from_metadata_without_a_manifest_is_refused(tmp_path):
 
 
 @given(
-    st.lists(words.filter(bool), min_size=1, max_size=8, unique=True), st.text(st.sampled_from(ALPHABET), max_size=30)
+    st.lists(st.tuples(captions, st.sampled_from(["aa", "bb", "cc", "zz"])), max_size=12),
+    st.dictionaries(st.sampled_from(["aa", "bb", "cc"]), st.lists(words, max_size=6)),
+    engines,
 )
-def test_the_engine_finds_each_occurrence_of_each_pattern(patterns, text):
-    expected = sorted(
-        index for index, pattern in enumerate(patterns) for start in range(len(text)) if text.startswith(pattern, start)
+def test_match_of_mixed_languages_equals_each_caption_alone(rows, entries, engine):
+    normaliser = Normaliser()
+    matcher = EntryMatcher.from_entries(entries, normaliser=normaliser, engine=engine)
+    got = matcher.match([caption for caption, _ in rows], [language for _, language in rows])
+    assert [ids.tolist() for ids in got] == [
+        slow_match(entries.get(language, []), caption, normaliser) for caption, language in rows
+    ]
+
+
+def many_languages(*, num_languages=20, num_entries=60):
+    return {f"l{code}": [f"w{code + step}" for step in range(num_entries)] for code in range(num_languages)}
+
+
+def mixed_stream(num_captions, num_languages=20, *, seed=0):
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(f"w{word}" for word in rng.integers(0, 80, 5)) for _ in range(num_captions)]
+    return texts, [f"l{code}" for code in rng.integers(0, num_languages, num_captions)]
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_match_under_a_budget_equals_that_without_and_never_holds_more(engine):
+    entries, normaliser = many_languages(), Normaliser()
+    free = EntryMatcher.from_entries(entries, normaliser=normaliser, engine=engine)
+    texts, languages = mixed_stream(400)
+    expected = [ids.tolist() for ids in free.match(texts, languages)]
+    assert free.num_reloads == 0
+    budget = free.num_bytes // 4
+    tight = EntryMatcher.from_entries(entries, normaliser=normaliser, engine=engine, budget_bytes=budget)
+    got = []
+    for start in range(0, 400, 100):
+        got += [ids.tolist() for ids in tight.match(texts[start : start + 100], languages[start : start + 100])]
+        assert 0 < tight.num_bytes <= budget
+    assert got == expected
+    assert 0 < tight.num_reloads <= 3 * 20  # at most once for each language and later batch
+
+
+def test_match_under_a_budget_searches_what_is_in_memory_first():
+    entries, normaliser = many_languages(num_languages=4), Normaliser()
+    one = EntryMatcher.from_entries({"l0": entries["l0"]}, normaliser=normaliser)
+    one.match(["x"], ["l0"])
+    matcher = EntryMatcher.from_entries(entries, normaliser=normaliser, budget_bytes=one.num_bytes * 5 // 2)
+    for _ in range(5):
+        matcher.match(["x"] * 4, ["l0", "l1", "l2", "l3"])
+    assert matcher.num_reloads == 4 * 2  # of four languages two are still there when the next batch comes
+
+
+def test_match_with_a_budget_below_one_language_says_which_and_how_much():
+    matcher = EntryMatcher.from_entries({"en": ["car"]}, normaliser=Normaliser(), budget_bytes=10)
+    with pytest.raises(ValueError, match=r"en takes [0-9,]+ bytes, more than the budget of 10"):
+        matcher.match(["a car"], ["en"])
+
+
+def test_match_from_several_threads_under_a_budget_gives_the_same():
+    entries, normaliser = many_languages(), Normaliser()
+    free = EntryMatcher.from_entries(entries, normaliser=normaliser)
+    texts, languages = mixed_stream(400)
+    expected = [ids.tolist() for ids in free.match(texts, languages)]
+    shared = EntryMatcher.from_entries(
+        entries, normaliser=normaliser, engine=Engine.DAACHORSE, budget_bytes=free.num_bytes // 4
     )
-    assert sorted(AhoCorasick.build(patterns).find(text)) == expected
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda start: shared.match(texts[start::8], languages[start::8]), range(8)))
+    got = [parts[row % 8][row // 8].tolist() for row in range(400)]
+    assert got == expected
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+@pytest.mark.parametrize("mode", list(NormaliserMode))
+def test_match_of_hostile_captions_is_defined(engine, mode):
+    entries = ["car", "東京", "\u202ecar", "سيارة", "🚗", "\x00"]
+    matcher = EntryMatcher.from_entries({"xx": entries}, normaliser=Normaliser(mode), engine=engine)
+    hostile = ["", "\ud800", "\udfff car \ud800", "\0\x01\x7f", "\n\r\n", "\u202ecar\u202c", "سيارة", "\ufeffcar", "🚗"]
+    got = [ids.tolist() for ids in matcher.match(hostile, ["xx"] * len(hostile))]
+    assert got == [slow_match(entries, caption, Normaliser(mode)) for caption in hostile]
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_match_of_a_caption_of_ten_megabytes_leaves_its_neighbours_alone(engine):
+    matcher = EntryMatcher.from_entries({"en": ["car", "a car"]}, normaliser=Normaliser(), engine=engine)
+    got = matcher.match(["a car", "red car " * 1_250_000, "x" * 10_000_000, "car"], ["en"] * 4)
+    assert [ids.tolist() for ids in got] == [[0, 1], [0], [], [0]]
 
 
 def test_entry_ids_under_another_hash_seed_are_the_same():

@@ -52,6 +52,20 @@ def reference(cluster, sample, tmp_path_factory):
     return curated(config, sample)
 
 
+def test_curate_with_the_other_engine_threads_and_a_budget_gives_identical_annotations(
+    reference, sample, make_config, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    compute = ["matcher_engine=daachorse", "matcher_threads=2", "matcher_budget_mb=1", "max_actors=1"]
+    other = curated(make_config(*(f"compute.{setting}" for setting in compute), "curation.batch_rows=64"), sample)
+    assert all_annotations(other).equals(all_annotations(reference))
+
+
+def test_curate_with_more_threads_than_a_node_has_cpus_is_refused(cluster, sample, make_config):
+    with pytest.raises(UserError, match="matcher_threads 64 needs as many CPUs"):
+        curated(make_config("compute.matcher_threads=64"), sample)
+
+
 def test_curate_with_many_blocks_and_actors_gives_identical_artefacts(reference, sample, make_config):
     other = curated(make_config("compute.shard_blocks=8", "compute.max_actors=2"), sample)
     assert all_annotations(other).equals(all_annotations(reference))

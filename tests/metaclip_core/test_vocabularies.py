@@ -1,0 +1,87 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from metaclip_core.automata import Engine
+from metaclip_core.matching import EntryMatcher
+from metaclip_core.text import Normaliser
+from metaclip_core.vocabularies import Vocabulary, VocabularyFolder
+
+ENTRIES = ["car", "", "red car", "car ", "東京", "U.S."]
+FORMS = [Normaliser().caption(text) for text in ("a red car", "東京 U.S.", "")]
+
+
+def built(entries=ENTRIES, engine=Engine.DAACHORSE):
+    return Vocabulary.build(entries, normaliser=Normaliser(), engine=engine)
+
+
+@pytest.mark.parametrize("entries", [ENTRIES, ["car", "red car", "東京"], [], ["", " "]])
+def test_vocabulary_read_back_finds_the_same(tmp_path, entries):
+    folder, vocabulary = VocabularyFolder(tmp_path / "v"), built(entries)
+    folder.write("en", vocabulary)
+    read = folder.read("en")
+    expected, got = vocabulary.find(FORMS), read.find(FORMS)
+    assert got.offsets.tolist() == expected.offsets.tolist()
+    assert got.ids.tolist() == expected.ids.tolist()
+    assert (read.num_duplicates, read.num_blank) == (vocabulary.num_duplicates, vocabulary.num_blank)
+    assert read.num_bytes == vocabulary.num_bytes <= folder.num_bytes("en")
+    assert not [path for path in (tmp_path / "v").iterdir() if path.is_dir()]
+
+
+def test_vocabulary_of_different_entries_needs_no_ids():
+    assert built(["a", "b"]).entry_ids is None
+    assert built().entry_ids.tolist() == [0, 2, 4, 5]
+
+
+def test_folder_without_the_vocabulary_has_none(tmp_path):
+    folder = VocabularyFolder(tmp_path)
+    assert folder.read("en") is None
+    assert folder.num_bytes("en") == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 100, b'\x10\0\0\0\0\0\0\0{"a":1}        '])
+def test_folder_with_a_damaged_file_has_none_and_says_so(tmp_path, caplog, damage):
+    (tmp_path / "en").write_bytes(damage)
+    assert VocabularyFolder(tmp_path).read("en") is None
+    assert "damaged" in caplog.text
+
+
+def test_folder_with_a_cut_file_has_none(tmp_path):
+    folder = VocabularyFolder(tmp_path)
+    folder.write("en", built())
+    whole = (tmp_path / "en").read_bytes()
+    for end in range(0, len(whole), 97):
+        (tmp_path / "en").write_bytes(whole[:end])
+        assert folder.read("en") is None
+
+
+def test_folder_keeps_nothing_that_could_be_pickled_alone(tmp_path):
+    folder = VocabularyFolder(tmp_path)
+    folder.write("en", built(engine=Engine.PYAHOCORASICK))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_is_for_its_user_alone(tmp_path, monkeypatch):
+    VocabularyFolder(tmp_path / "v")
+    assert stat.S_IMODE((tmp_path / "v").stat().st_mode) == 0o700
+    other = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    with pytest.raises(PermissionError, match="another user"):
+        VocabularyFolder(tmp_path / "v")
+
+
+def test_matcher_with_a_folder_builds_once_and_then_reads(tmp_path):
+    folder, asked = VocabularyFolder(tmp_path), []
+
+    def load_entries(language):
+        asked.append(language)
+        return ENTRIES
+
+    def match():
+        matcher = EntryMatcher(["en"], load_entries, normaliser=Normaliser(), engine=Engine.DAACHORSE, folder=folder)
+        return np.concatenate(matcher.match(["a red car", "東京"], ["en", "en"])).tolist()
+
+    assert match() == match() == [0, 2, 4]
+    assert asked == ["en"]
