@@ -1,0 +1,39 @@
+"""What benchmarks share: interleaved timing, memory of a process tree, and the lines that say where it ran."""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+import psutil
+
+
+def interleaved(contenders, *, rounds):
+    """Median CPU seconds of each contender, a round after a round, so that a slow minute hits all of them."""
+    seconds = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.process_time()
+            run()
+            seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def summed_pss(pid=None):
+    """Proportional memory of a process and its children, in bytes."""
+    parent = psutil.Process(pid or os.getpid())
+    return sum(process.memory_full_info().pss for process in (parent, *parent.children(recursive=True)))
+
+
+def provenance():
+    """Command, commit and machine of a result, as markdown."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"- command: `python {' '.join(sys.argv)}`\n"
+        f"- commit: {commit.stdout.strip() or 'unknown'}\n"
+        f"- machine: {os.cpu_count()} cores ({platform.machine()}, shared), {memory:.0f} GiB, "
+        f"Python {platform.python_version()}\n"
+    )
