@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 import ray
 
 from metaclip_core.funnel import Funnel
-from metaclip_core.identify import LanguageIdentifier
+from metaclip_core.identify import Identified, Identifier, judge_jointly
 from metaclip_core.matching import EntryMatcher
 from metaclip_core.records import ANNOTATED, ANNOTATED_CAPTION, PAIR, check
 from metaclip_core.text import Normaliser
 from pipelines import storage
-from pipelines.config import RunConfig
+from pipelines.config import JointCaptions, RunConfig
+from pipelines.errors import UserError
+from pipelines.identifier import identifier_version, open_identifier
 from pipelines.manifest import Manifest
 from pipelines.sources.base import open_source
 
@@ -26,14 +28,15 @@ _FUNNEL = b"funnel"
 
 
 def annotate_batch(
-    pairs: pa.Table, identifier: LanguageIdentifier, matcher: EntryMatcher, *, min_score: float
+    pairs: pa.Table, identifier: Identifier, matcher: EntryMatcher, *, min_score: float, joint: JointCaptions
 ) -> pa.Table:
-    """PAIR in, ANNOTATED out. Pure; a caption's annotation depends on that caption alone."""
+    """PAIR in, ANNOTATED out. Pure; a caption's annotation depends on that caption, or on those of its pair, alone."""
     pairs = check(pairs, PAIR, stage="annotate")
     captions = pairs["captions"].combine_chunks()
     flat = pc.list_flatten(captions)
     texts = flat.field("text").to_pylist()
-    identified = identifier.identify(texts, min_score=min_score)
+    offsets = pc.cumulative_sum(pa.concat_arrays([pa.array([0], pa.int32()), pc.list_value_length(captions)]))
+    identified = _identify(texts, offsets.to_pylist(), identifier, min_score=min_score, joint=joint)
     entry_ids = matcher.match(texts, identified.languages)
     lengths = pa.array([0, *(len(ids) for ids in entry_ids)], pa.int32())
     annotated = pa.StructArray.from_arrays(
@@ -49,19 +52,32 @@ def annotate_batch(
         ],
         fields=list(ANNOTATED_CAPTION),
     )
-    offsets = pc.cumulative_sum(pa.concat_arrays([pa.array([0], pa.int32()), pc.list_value_length(captions)]))
     column = pa.ListArray.from_arrays(offsets, annotated)
     index = PAIR.get_field_index("captions")
     return pairs.set_column(index, ANNOTATED.field("captions"), column).cast(ANNOTATED)
 
 
+def _identify(
+    texts: list[str], offsets: list[int], identifier: Identifier, *, min_score: float, joint: JointCaptions
+) -> Identified:
+    alone = identifier.identify(texts, min_score=min_score)
+    if joint is JointCaptions.NEVER:
+        return alone
+    return judge_jointly(alone, texts, offsets, identifier=identifier, min_score=min_score)
+
+
 class Annotate:
     """Reads shards and writes their annotations; holds the identifier and the automata of one metadata version."""
 
-    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str) -> None:
+    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str, identifier_version: str) -> None:
         self._source = open_source(config)
         self._curation = config.curation
-        self._identifier = LanguageIdentifier()
+        self._identifier = open_identifier(config)
+        if self._identifier.version != identifier_version:
+            raise UserError(
+                f"identifier {config.curation.identifier} is {self._identifier.version} on this node, "
+                f"and {identifier_version} where the job was started"
+            )
         normaliser = Normaliser(config.curation.normaliser)
         self._matcher = EntryMatcher.from_metadata(*storage.resolve(metadata_uri), normaliser=normaliser)
         self._annotations_uri = annotations_uri
@@ -81,9 +97,14 @@ class Annotate:
         ):
             batches = self._source.read_captions(name, shard=shard, batch_rows=self._curation.batch_rows, funnel=funnel)
             for pairs in batches:
-                writer.write_table(
-                    annotate_batch(pairs, self._identifier, self._matcher, min_score=self._curation.min_language_score)
+                annotated = annotate_batch(
+                    pairs,
+                    self._identifier,
+                    self._matcher,
+                    min_score=self._curation.min_language_score,
+                    joint=self._curation.joint_captions,
                 )
+                writer.write_table(annotated)
             writer.add_key_value_metadata({_FUNNEL.decode(): funnel.to_json()})
 
 
@@ -106,7 +127,11 @@ def apply_annotate(
     return manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
         Annotate,
         fn_constructor_args=(config,),
-        fn_constructor_kwargs={"metadata_uri": metadata_uri, "annotations_uri": annotations_uri},
+        fn_constructor_kwargs={
+            "metadata_uri": metadata_uri,
+            "annotations_uri": annotations_uri,
+            "identifier_version": identifier_version(config),
+        },
         batch_format="pyarrow",
         batch_size=1,
         num_cpus=1,
