@@ -43,13 +43,16 @@ class Identifier(Protocol):
     @property
     def version(self) -> str:
         """What its results depend on: identifiers of one version agree on every text."""
+        ...
 
     @property
     def reachable(self) -> frozenset[str]:
         """The metadata languages that it can name, without `OTHER`; metadata of the others matches no caption."""
+        ...
 
     def identify(self, texts: Sequence[str], *, min_score: float) -> Identified:
         """The metadata language of each text: `OTHER` where the score is below `min_score`, or the text is blank."""
+        ...
 
 
 class LanguageIdentifier:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from metaclip_core.counting import Measure, PoolCounts
 from metaclip_core.funnel import Funnel
+from metaclip_core.languages import OTHER
 from metaclip_core.metadata.store import read_manifest
 from pipelines import annotate, count, deduplicate, storage, thresholds
 from pipelines.cluster import connected
@@ -124,7 +125,7 @@ def _result(curated: Curated) -> CurationResult:
 
 def _warn_of_unreachable(config: RunConfig, curated: Curated) -> None:
     """Say which metadata will match no caption, since the identifier never names its language."""
-    languages = read_manifest(*storage.resolve(curated.metadata_uri)).num_entries
+    languages = read_manifest(*storage.resolve(curated.metadata_uri)).num_entries.keys() - {OTHER}
     if missing := unreachable(config, languages):
         _log.warning(
             "identifier %s cannot name %d of the %d metadata languages, and no caption is matched in them: %s",

@@ -9,7 +9,6 @@ from functools import lru_cache
 from metaclip_core.fasttext_file import ModelFileError
 from metaclip_core.identify import Identifier, LanguageIdentifier
 from metaclip_core.identify_cld2 import Cld2Identifier
-from metaclip_core.languages import OTHER
 from pipelines import storage
 from pipelines.config import IdentifierName, RunConfig
 from pipelines.errors import UserError
@@ -39,7 +38,7 @@ def unreachable(config: RunConfig, languages: Iterable[str]) -> list[str]:
     Raises:
         UserError: as `open_identifier`.
     """
-    return sorted(set(languages) - _known(config).reachable - {OTHER})
+    return sorted(set(languages) - _known(config).reachable)
 
 
 @dataclass(frozen=True)
