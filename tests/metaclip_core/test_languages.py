@@ -54,7 +54,7 @@ NLLB_LANGUAGES_WITHOUT_A_WIKIPEDIA = "bem cjk dyu hne kac kam kea kmb lua luo lu
 
 # Golden: metadata languages that lid.176 names and CLD2 does not, and the other way round.
 ONLY_LID176 = """
-    als an arz ast av azb bar bcl bpy bxr cbk_zam ce ckb cv diq dsb dty eml frr gom hif hsb ilo io jbo krc kv kw lez
+    als an arz ast av azb bar bcl bpy bxr cbk_zam ce cv diq dsb dty eml frr gom hif hsb ilo io jbo krc ku kv kw lez
     li lmo lrc mai mhr min mrj mwl myv mzn nah nap nds new os pam pfl pms pnb rue sah sc scn sh tyv vec vep vls wa
     xal xmf
 """
@@ -204,9 +204,16 @@ def test_cld2_names_the_script_that_stands_for_a_language(text):
     assert metadata_language(label, namespace="cld2") == SCRIPTS_OF_ONE_LANGUAGE[text]
 
 
+def test_cld2_calls_sorani_kurdish():
+    pycld2 = pytest.importorskip("pycld2")
+    sorani = "هەموو مرۆڤێک بە ئازادی و یەکسانی لە کەرامەت و مافدا لە دایک دەبێت"
+    _, _, [(_, label, *_), *_] = pycld2.detect(sorani, isPlainText=True)
+    assert metadata_language(label, namespace="cld2") == "ckb"
+
+
 def test_labels_of_cld2_mean_what_iso_639_says_unless_they_are_other():
     for row in table_rows():
-        if row["namespace"] == "cld2" and row["language"] != OTHER and row["label"][:3] not in {"xx-", "syr"}:
+        if row["namespace"] == "cld2" and row["language"] != OTHER and row["label"][:3] not in {"xx-", "syr", "ku"}:
             assert metadata_language(row["label"], namespace="iso639") == row["language"]
 
 
@@ -263,6 +270,7 @@ def test_every_code_of_num2words_is_in_the_table_and_only_tetum_is_other():
         ("wordnet", "iwn", "it"),
         ("cld2", "iw", "he"),
         ("cld2", "he", OTHER),
+        ("cld2", "ku", "ckb"),  # to ISO 639 and lid.176 Kurmanji
         ("cld2", "jw", "jv"),
         ("cld2", "zh-Hant", "zh"),
         ("cld2", "ak", "tw"),
