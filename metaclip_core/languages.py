@@ -2,7 +2,7 @@
 
 Metadata languages bear the codes of Wikipedia, with `_` for `-`. Bosnian, Croatian, Serbian and Serbo-Croatian are four
 of them, as they are four Wikipedias and four labels of lid.176. A code means what its namespace says: `als` is
-Alemannic to Wikipedia and to lid.176, and Tosk Albanian to ISO 639-3.
+Alemannic to Wikipedia and to lid.176, and Tosk Albanian to ISO 639-3 and to WordNet.
 
 - A variety that is written as its language merges into it (`zh_yue` → `zh`, `simple` → `en`); one with a spelling or a
   script of its own stays a language (`hyw`, `azb`, `zh_min_nan`). The table's `note` says why.
@@ -32,8 +32,10 @@ class Namespace(StrEnum):
     """Whose labels they are."""
 
     LID176 = "lid176"  # fastText's lid.176
+    CLD2 = "cld2"  # what pycld2 names; those that it has no model for are `OTHER`
     WORDFREQ = "wordfreq"
     NUM2WORDS = "num2words"
+    WORDNET = "wordnet"  # Princeton's and the Open Multilingual WordNet's: ISO 639-3, as its tab files are named
     WIKIPEDIA = "wikipedia"  # codes of all Wikipedias, closed ones and aliases too
     ISO639 = "iso639"  # ISO 639-1, -2 and -3, with a script or a region or without: zh, zho, cmn_Hans, pt-BR, eng_Latn
 

@@ -7,25 +7,22 @@ The funnel of a shard travels in its file's schema metadata.
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 
-from metaclip_core.automata import Engine
 from metaclip_core.funnel import Funnel
-from metaclip_core.identify import LanguageIdentifier
+from metaclip_core.identify import Identified, Identifier, judge_jointly
 from metaclip_core.matching import EntryMatcher
 from metaclip_core.records import ANNOTATED, ANNOTATED_CAPTION, PAIR, check
-from metaclip_core.text import Normaliser
-from metaclip_core.vocabularies import VocabularyFolder
 from pipelines import storage
-from pipelines.config import RunConfig
+from pipelines.config import JointCaptions, RunConfig
+from pipelines.errors import UserError
+from pipelines.identifier import identifier_version, open_identifier
 from pipelines.manifest import Manifest
+from pipelines.matcher import open_matcher
 from pipelines.sources.base import open_source
 
 _log = logging.getLogger(__name__)
@@ -35,14 +32,15 @@ _FUNNEL = b"funnel"
 
 
 def annotate_batch(
-    pairs: pa.Table, identifier: LanguageIdentifier, matcher: EntryMatcher, *, min_score: float
+    pairs: pa.Table, identifier: Identifier, matcher: EntryMatcher, *, min_score: float, joint: JointCaptions
 ) -> pa.Table:
-    """PAIR in, ANNOTATED out. Pure; a caption's annotation depends on that caption alone."""
+    """PAIR in, ANNOTATED out. Pure; a caption's annotation depends on that caption, or on those of its pair, alone."""
     pairs = check(pairs, PAIR, stage="annotate")
     captions = pairs["captions"].combine_chunks()
     flat = pc.list_flatten(captions)
     texts = flat.field("text").to_pylist()
-    identified = identifier.identify(texts, min_score=min_score)
+    offsets = pc.cumulative_sum(pa.concat_arrays([pa.array([0], pa.int32()), pc.list_value_length(captions)]))
+    identified = _identify(texts, offsets.to_pylist(), identifier, min_score=min_score, joint=joint)
     found = matcher.match_all(texts, identified.languages)
     annotated = pa.StructArray.from_arrays(
         [
@@ -54,34 +52,33 @@ def annotate_batch(
         ],
         fields=list(ANNOTATED_CAPTION),
     )
-    offsets = pc.cumulative_sum(pa.concat_arrays([pa.array([0], pa.int32()), pc.list_value_length(captions)]))
     column = pa.ListArray.from_arrays(offsets, annotated)
     index = PAIR.get_field_index("captions")
     return pairs.set_column(index, ANNOTATED.field("captions"), column).cast(ANNOTATED)
 
 
-def open_matcher(config: RunConfig, metadata_uri: str) -> EntryMatcher:
-    """The matcher of a metadata version, with this process's share of memory and this machine's serialised automata."""
-    compute = config.compute
-    version = metadata_uri.rstrip("/").rpartition("/")[2]
-    folder = Path(tempfile.gettempdir()) / f"metaclip-{os.getuid()}" / "vocabularies" / f"{version}-{REVISION}"
-    return EntryMatcher.from_metadata(
-        *storage.resolve(metadata_uri),
-        normaliser=Normaliser(config.curation.normaliser),
-        engine=compute.matcher_engine,
-        budget_bytes=compute.matcher_budget_mb and compute.matcher_budget_mb << 20,
-        folder=VocabularyFolder(folder) if compute.matcher_engine is Engine.DAACHORSE else None,
-    )
+def _identify(
+    texts: list[str], offsets: list[int], identifier: Identifier, *, min_score: float, joint: JointCaptions
+) -> Identified:
+    alone = identifier.identify(texts, min_score=min_score)
+    if joint is JointCaptions.NEVER:
+        return alone
+    return judge_jointly(alone, texts, offsets, identifier=identifier, min_score=min_score)
 
 
 class Annotate:
     """Reads shards and writes their annotations; holds the identifier and the automata of one metadata version."""
 
-    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str) -> None:
+    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str, identifier_version: str) -> None:
         self._source = open_source(config)
         self._curation = config.curation
-        self._identifier = LanguageIdentifier()
-        self._matcher = open_matcher(config, metadata_uri)
+        self._identifier = open_identifier(config)
+        if self._identifier.version != identifier_version:
+            raise UserError(
+                f"identifier {config.curation.identifier} is {self._identifier.version} on this node, "
+                f"and {identifier_version} where the job was started"
+            )
+        self._matcher = open_matcher(config, metadata_uri, revision=REVISION)
         self._annotations_uri = annotations_uri
 
     def __call__(self, shards: pa.Table) -> pa.Table:
@@ -100,9 +97,14 @@ class Annotate:
         ):
             batches = self._source.read_captions(name, shard=shard, batch_rows=self._curation.batch_rows, funnel=funnel)
             for pairs in batches:
-                writer.write_table(
-                    annotate_batch(pairs, self._identifier, self._matcher, min_score=self._curation.min_language_score)
+                annotated = annotate_batch(
+                    pairs,
+                    self._identifier,
+                    self._matcher,
+                    min_score=self._curation.min_language_score,
+                    joint=self._curation.joint_captions,
                 )
+                writer.write_table(annotated)
             writer.add_key_value_metadata({_FUNNEL.decode(): funnel.to_json()})
 
 
@@ -125,7 +127,11 @@ def apply_annotate(
     return manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
         Annotate,
         fn_constructor_args=(config,),
-        fn_constructor_kwargs={"metadata_uri": metadata_uri, "annotations_uri": annotations_uri},
+        fn_constructor_kwargs={
+            "metadata_uri": metadata_uri,
+            "annotations_uri": annotations_uri,
+            "identifier_version": identifier_version(config),
+        },
         batch_format="pyarrow",
         batch_size=1,
         num_cpus=config.compute.matcher_threads,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from metaclip_core.counting import Measure, PoolCounts
 from metaclip_core.funnel import Funnel
+from metaclip_core.languages import OTHER
+from metaclip_core.metadata.store import read_manifest
 from pipelines import annotate, count, deduplicate, storage, thresholds
 from pipelines.cluster import check_matcher_cpus, connected
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
 from pipelines.errors import UserError
+from pipelines.identifier import identifier_version, unreachable
 from pipelines.manifest import Manifest, load_manifest, update_manifest
 from pipelines.metadata import metadata_version
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # step, done, of
 
@@ -36,7 +42,7 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
     counts of a pool that has grown since, are never picked up by mistake.
 
     Raises:
-        UserError: there is no metadata.
+        UserError: there is no metadata, or the identifier cannot be opened.
     """
     layout, curation = storage.Layout(config.root), config.curation
     metadata = metadata_version(config)
@@ -46,7 +52,9 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
         annotate.REVISION,
         pool=pool,
         metadata=metadata,
+        identifier=identifier_version(config),
         min_language_score=curation.min_language_score,
+        joint_captions=curation.joint_captions,
         normaliser=curation.normaliser,
     )
     duplicates = storage.version_of(
@@ -75,10 +83,12 @@ def curate(config: RunConfig, *, progress: Progress) -> CurationResult:
     """Curate the recipe's pool; run again, it continues. Connects to Ray where nobody has yet.
 
     Raises:
-        UserError: no pool, no metadata, too few CPUs, nothing matched, or more was dropped than the recipe allows.
+        UserError: no pool, no metadata or identifier, too few CPUs, nothing matched, or more was dropped than the
+            recipe allows.
     """
     manifest = update_manifest(config)
     curated = locate(config, manifest)
+    _warn_of_unreachable(config, curated)
     with connected(config.compute):
         check_matcher_cpus(config.compute)
         _annotate(manifest, config, curated, progress)
@@ -113,6 +123,19 @@ def _result(curated: Curated) -> CurationResult:
         funnel=count.read_pool_funnel(curated.counts_uri),
         expected=thresholds.read_expected(curated.thresholds_uri),
     )
+
+
+def _warn_of_unreachable(config: RunConfig, curated: Curated) -> None:
+    """Say which metadata will match no caption, since the identifier never names its language."""
+    languages = read_manifest(*storage.resolve(curated.metadata_uri)).num_entries.keys() - {OTHER}
+    if missing := unreachable(config, languages):
+        _log.warning(
+            "identifier %s cannot name %d of the %d metadata languages, and no caption is matched in them: %s",
+            config.curation.identifier,
+            len(missing),
+            len(languages),
+            " ".join(missing),
+        )
 
 
 def _annotate(manifest: Manifest, config: RunConfig, curated: Curated, progress: Progress) -> None:

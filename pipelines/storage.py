@@ -69,6 +69,30 @@ def exists(uri: str) -> bool:
         raise UserError(f"the store of {uri} does not answer: {first_line(error)}") from error
 
 
+@dataclass(frozen=True)
+class FileStamp:
+    """What tells a file from a later one at the same place without reading it."""
+
+    size: int
+    mtime_ns: int
+
+
+def stamp(uri: str) -> FileStamp:
+    """Size and time of a file.
+
+    Raises:
+        UserError: there is no such file, or the store does not answer.
+    """
+    filesystem, path = resolve(uri)
+    try:
+        info = filesystem.get_file_info(path)
+    except OSError as error:
+        raise UserError(f"the store of {uri} does not answer: {first_line(error)}") from error
+    if not info.is_file:
+        raise UserError(f"there is no file {uri}")
+    return FileStamp(info.size, info.mtime_ns or 0)
+
+
 def list_names(uri: str) -> set[str]:
     """The names of the files in a folder; empty when there is none."""
     filesystem, path = resolve(uri)
@@ -145,6 +169,22 @@ def local_copy(uri: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="metaclip-") as folder:
         pafs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
         yield Path(folder)
+
+
+@contextmanager
+def local_file(uri: str) -> Iterator[Path]:
+    """A local path with the content of one file: its own where it is local, else that of a temporary copy.
+
+    Raises FileNotFoundError.
+    """
+    filesystem, path = resolve(uri)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="metaclip-") as folder:
+        copy = Path(folder) / Path(path).name
+        pafs.copy_files(path, str(copy), source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
+        yield copy
 
 
 def version_of(stage: str, revision: int, **made_from: Any) -> str:  # noqa: ANN401 - any JSON

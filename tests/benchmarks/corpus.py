@@ -1,4 +1,4 @@
-"""Entries and captions of realistic shape: real words by frequency (wordfreq), put together as metadata and the web do."""
+"""Entries and captions of realistic shape: real words by frequency (wordfreq), put together as metadata and the web."""
 
 import functools
 import random
@@ -59,7 +59,7 @@ def captions(language, num_captions, *, seed=0):
 
 
 def disguise(texts, number):
-    """`texts` in another language of the same shape: its letters are exchanged among themselves, within their script."""
+    """`texts` in another language of the same shape: its letters are exchanged within their script."""
     rng = random.Random(number)
     table = {}
     for first, last in ((0x61, 0x7A), (0x430, 0x44F), (0x5D0, 0x5EA), (0x621, 0x64A), (0x905, 0x939), (0xAC00, 0xD7A3)):

@@ -1,8 +1,8 @@
 """Identification and matching: rate against a plain loop, memory of 27 million entries, rate under a byte budget.
 
-    python -m tests.benchmarks.matching rate
-    python -m tests.benchmarks.matching memory --folder DIR    # keeps 2 GB of serialised automata in DIR
-    python -m tests.benchmarks.matching budget --folder DIR    # after memory
+python -m tests.benchmarks.matching rate
+python -m tests.benchmarks.matching memory --folder DIR    # keeps 2 GB of serialised automata in DIR
+python -m tests.benchmarks.matching budget --folder DIR    # after memory
 """
 
 import argparse
@@ -72,9 +72,7 @@ def measure_rate(rounds):
 
     automata = {language: plain_automaton(texts) for language, texts in entries.items()}
     normaliser, identifier = Normaliser(), LanguageIdentifier()
-    matchers = {
-        engine: EntryMatcher.from_entries(entries, normaliser=normaliser, engine=engine) for engine in Engine
-    }
+    matchers = {engine: EntryMatcher.from_entries(entries, normaliser=normaliser, engine=engine) for engine in Engine}
 
     def ours(matcher):
         return matcher.match_all(captions, identifier.identify(captions, min_score=0.0).languages)
@@ -109,7 +107,11 @@ def build(folder, num_entries):
     sizes = {}
     for name, (language, size, number) in languages_of(num_entries).items():
         file = f"{name}.{normaliser.mode}.{Engine.DAACHORSE}"
-        texts = corpus.disguise(corpus.entries(language, size, seed=number), number) if number else corpus.entries("en", size)
+        texts = (
+            corpus.disguise(corpus.entries(language, size, seed=number), number)
+            if number
+            else corpus.entries("en", size)
+        )
         sizes[name] = len(texts)
         if not kept.num_bytes(file):
             kept.write(file, Vocabulary.build(texts, normaliser=normaliser, engine=Engine.DAACHORSE))
@@ -174,7 +176,9 @@ def load(folder):
         start = time.perf_counter()
         fresh.match_all(["a cold language answers"], ["l000"])
         cold.append(time.perf_counter() - start)
-    print(f"| a cold language of {sizes['l000']:,} entries answers after (median of 7) | {statistics.median(cold):.3f} s |")
+    print(
+        f"| a cold language of {sizes['l000']:,} entries answers after (median of 7) | {statistics.median(cold):.3f} s |"
+    )
 
 
 def measure_budget(folder, rounds, batch_rows):

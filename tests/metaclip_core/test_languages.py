@@ -52,6 +52,39 @@ NLLB_LABELS = """
 NLLB_LANGUAGES_WITHOUT_A_WIKIPEDIA = "bem cjk dyu hne kac kam kea kmb lua luo lus nus taq tzm umb"
 
 
+# Golden: metadata languages that lid.176 names and CLD2 does not, and the other way round.
+ONLY_LID176 = """
+    als an arz ast av azb bar bcl bpy bxr cbk_zam ce cv diq dsb dty eml frr gom hif hsb ilo io jbo krc ku kv kw lez
+    li lmo lrc mai mhr min mrj mwl myv mzn nah nap nds new os pam pfl pms pnb rue sah sc scn sh tyv vec vep vls wa
+    xal xmf
+"""
+ONLY_CLD2 = """
+    aa ab arc ay ban bi bug chr dz fj fo got ha haw ig ii ik iu kl ks lg ln mi mni na nqo nr nso ny om rn rw sat sg
+    sm sn ss st tdd ti tn to ts tw ve wo xh za zu
+"""
+
+# The wordnets of OMW 1.0 to 2.0 and of NLTK, as their tab files are named.
+WORDNETS = """
+    als arb bul cat cmn dan ell eng eus fas fin fra glg heb hrv ind isl ita ita_iwn iwn jpn lit nld nno nob pol por qcn
+    ron slk slv spa swe tha zsm
+"""
+
+# Scripts for which CLD2 has no language but its "language" of the script, with a word in each.
+SCRIPTS_OF_ONE_LANGUAGE = {
+    "ᬩᬲᬩᬮᬶ": "ban",
+    "ᨒᨚᨈᨑ": "bug",
+    "𐌲𐌿𐍄𐌹𐍃𐌺": "got",
+    "ꦧꦱꦗꦮ": "jv",
+    "ꯃꯩꯇꯩꯂꯣꯟ": "mni",
+    "ߒߞߏ": "nqo",
+    "ᱥᱟᱱᱛᱟᱲᱤ": "sat",
+    "ᮘᮞᮞᮥᮔ᮪ᮓ": "su",
+    "ᥖᥭᥰᥖᥬᥲ": "tdd",
+    "ꆈꌠꁱꂷ": "ii",
+    "ܐܪܡܝܐ": "arc",
+}
+
+
 def identifier_labels():
     detector = LangDetector(LangDetectConfig(max_input_length=None))
     return {found["lang"] for found in detector.detect("hello", model="lite", k=1000, threshold=-1.0)}
@@ -79,6 +112,11 @@ def test_the_table_says_which_wikipedias_the_identifier_cannot_name():
     assert {row["label"] for row in own} == languages() - {OTHER}
     said = sorted(row["label"] for row in own if "lid176 cannot name it" in row["note"])
     assert said == UNREACHABLE_FOR_LID176.split()
+
+
+def test_the_metadata_languages_that_one_identifier_names_and_the_other_does_not_are_the_listed_ones():
+    assert sorted(reachable("lid176") - reachable("cld2")) == ONLY_LID176.split()
+    assert sorted(reachable("cld2") - reachable("lid176")) == ONLY_CLD2.split()
 
 
 @pytest.mark.parametrize("namespace", ["wikipedia", "iso639"])
@@ -143,6 +181,53 @@ def test_every_code_of_wordfreq_has_a_metadata_language():
     assert OTHER not in mapped.values()
 
 
+def test_every_label_of_cld2_is_in_the_table():
+    pycld2 = pytest.importorskip("pycld2")
+    labels = {label for _, label in pycld2.LANGUAGES} | {"un"}
+    assert labels == {row["label"] for row in table_rows() if row["namespace"] == "cld2"}
+
+
+def test_every_label_of_cld2_names_a_language_if_cld2_has_a_model_and_the_language_a_wikipedia():
+    pycld2 = pytest.importorskip("pycld2")
+    modelled = {label for name, label in pycld2.LANGUAGES if name in pycld2.DETECTED_LANGUAGES}
+    others = {label for label in modelled if metadata_language(label, namespace="cld2") == OTHER}
+    assert others == {"crs", "hmn", "kha", "lif", "mfe", "tlh", "zzp"}
+    without_model = {label for _, label in pycld2.LANGUAGES} - modelled
+    named = {label for label in without_model if metadata_language(label, namespace="cld2") != OTHER}
+    assert named == {"xx-" + script for script in ["Bali", "Java", "Mtei", "Nkoo", "Olck", "Sund", "Tale", "Yiii"]}
+
+
+@pytest.mark.parametrize("text", SCRIPTS_OF_ONE_LANGUAGE)
+def test_cld2_names_the_script_that_stands_for_a_language(text):
+    pycld2 = pytest.importorskip("pycld2")
+    _, _, [(_, label, *_), *_] = pycld2.detect(text, isPlainText=True)
+    assert metadata_language(label, namespace="cld2") == SCRIPTS_OF_ONE_LANGUAGE[text]
+
+
+def test_cld2_calls_sorani_kurdish():
+    pycld2 = pytest.importorskip("pycld2")
+    sorani = "هەموو مرۆڤێک بە ئازادی و یەکسانی لە کەرامەت و مافدا لە دایک دەبێت"
+    _, _, [(_, label, *_), *_] = pycld2.detect(sorani, isPlainText=True)
+    assert metadata_language(label, namespace="cld2") == "ckb"
+
+
+def test_labels_of_cld2_mean_what_iso_639_says_unless_they_are_other():
+    for row in table_rows():
+        if row["namespace"] == "cld2" and row["language"] != OTHER and row["label"][:3] not in {"xx-", "syr", "ku"}:
+            assert metadata_language(row["label"], namespace="iso639") == row["language"]
+
+
+def test_every_wordnet_has_a_metadata_language():
+    assert sorted(row["label"] for row in table_rows() if row["namespace"] == "wordnet") == WORDNETS.split()
+    assert OTHER not in {metadata_language(label, namespace="wordnet") for label in WORDNETS.split()}
+    assert len(reachable("wordnet") - {"fa"}) == 31  # as the recipe says; OMW 1.4 has no Persian any more
+
+
+def test_labels_of_wordnet_mean_what_iso_639_says_where_it_has_them():
+    for label in set(WORDNETS.split()) - {"ita_iwn", "iwn", "qcn"}:
+        assert metadata_language(label, namespace="wordnet") == metadata_language(label, namespace="iso639")
+
+
 def test_every_code_of_num2words_is_in_the_table_and_only_tetum_is_other():
     num2words = pytest.importorskip("num2words")
     codes = set(num2words.CONVERTER_CLASSES)
@@ -175,6 +260,28 @@ def test_every_code_of_num2words_is_in_the_table_and_only_tetum_is_other():
         ("num2words", "tet", OTHER),
         ("wordfreq", "als", OTHER),
         ("num2words", "als", OTHER),
+        ("wordnet", "als", "sq"),  # Tosk Albanian; to Wikipedia and lid.176 Alemannic
+        ("wordnet", "sqi", OTHER),
+        ("wordnet", "qcn", "zh"),
+        ("wordnet", "cmn", "zh"),
+        ("wordnet", "zsm", "ms"),
+        ("wordnet", "nob", "no"),
+        ("wordnet", "nno", "nn"),
+        ("wordnet", "iwn", "it"),
+        ("cld2", "iw", "he"),
+        ("cld2", "he", OTHER),
+        ("cld2", "ku", "ckb"),  # to ISO 639 and lid.176 Kurmanji
+        ("cld2", "jw", "jv"),
+        ("cld2", "zh-Hant", "zh"),
+        ("cld2", "ak", "tw"),
+        ("cld2", "als", OTHER),
+        ("cld2", "sr-ME", OTHER),
+        ("cld2", "un", OTHER),
+        ("cld2", "tlh", OTHER),
+        ("cld2", "xx-Latn", OTHER),
+        ("cld2", "xx-Tfng", OTHER),
+        ("cld2", "xx-Batk", OTHER),
+        ("cld2", "xx-Goth", "got"),
         ("wikipedia", "als", "als"),
         ("wikipedia", "gsw", "als"),
         ("wikipedia", "nrm", "nrm"),  # Norman; in ISO 639-3 Narom

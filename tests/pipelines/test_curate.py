@@ -52,9 +52,7 @@ def reference(cluster, sample, tmp_path_factory):
     return curated(config, sample)
 
 
-def test_curate_with_the_other_engine_threads_and_a_budget_gives_identical_annotations(
-    reference, sample, make_config
-):
+def test_curate_with_the_other_engine_threads_and_a_budget_gives_identical_annotations(reference, sample, make_config):
     compute = ["matcher_engine=daachorse", "matcher_threads=2", "matcher_budget_mb=1", "max_actors=1"]
     other = curated(make_config(*(f"compute.{setting}" for setting in compute), "curation.batch_rows=64"), sample)
     assert all_annotations(other).equals(all_annotations(reference))
