@@ -24,6 +24,7 @@ from pipelines.identifier import identifier_version, open_identifier
 from pipelines.manifest import Manifest
 from pipelines.matcher import open_matcher
 from pipelines.sources.base import open_source
+from pipelines.steady import SteadyFile
 
 _log = logging.getLogger(__name__)
 
@@ -115,8 +116,7 @@ def read_annotations(annotations_uri: str, shard: int, *, columns: list[str] | N
 
 def read_funnel(annotations_uri: str, shard: int) -> Funnel:
     """What the shard's annotation dropped."""
-    filesystem, path = storage.resolve(storage.shard_file(annotations_uri, shard))
-    with filesystem.open_input_file(path) as file:
+    with SteadyFile(*storage.resolve(storage.shard_file(annotations_uri, shard))) as file:
         return Funnel.from_json(pq.read_metadata(file).metadata[_FUNNEL].decode())
 
 

@@ -12,12 +12,30 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from metaclip_core.automata import Engine
 from metaclip_core.text import NormaliserMode
 from pipelines.errors import UserError
+from pipelines.stores import holds_keys
 
+
+def _without_keys(uri: str) -> str:
+    if holds_keys(uri):
+        raise ValueError("a recipe holds no keys and no passwords, for it is recorded: give them in the environment")
+    return uri
+
+
+Uri = Annotated[str, AfterValidator(_without_keys)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -46,7 +64,7 @@ class PoolConfig(Section):
     """The raw pairs, and what of them is read."""
 
     name: str = "pool"
-    uri: str = "pool"  # a folder of shards; relative to the root
+    uri: Uri = "pool"  # a folder of shards; relative to the root
     format: PoolFormat = PoolFormat.WEBDATASET
     max_image_bytes: Count = 20_000_000
     max_metadata_bytes: Count = 1_000_000
@@ -86,7 +104,7 @@ class CurationConfig(Section):
     """Captions → languages, entries, thresholds."""
 
     identifier: IdentifierName = IdentifierName.LID176
-    identifier_uri: Annotated[str | None, Field(validate_default=True)] = None  # relative to the root
+    identifier_uri: Annotated[Uri | None, Field(validate_default=True)] = None  # relative to the root
     joint_captions: JointCaptions = JointCaptions.NEVER
     min_language_score: Share = 0.3
     normaliser: NormaliserMode = NormaliserMode.UNICODE
@@ -157,14 +175,14 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """What a model is measured on."""
 
-    sets: list[str] = []  # folders; relative to the root
+    sets: list[Uri] = []  # folders; relative to the root
     batch_rows: Count = 256
 
 
 class TrackingConfig(Section):
     """The record in MLflow."""
 
-    uri: str | None = None  # None: a sqlite file in `state`
+    uri: Uri | None = None  # None: a sqlite file in `state`
     experiment: str = "worldwide-clip"
     state: str = "~/.local/state/metaclip"
 
@@ -194,7 +212,7 @@ class RunConfig(Section):
     """Everything that a job needs to know."""
 
     recipe: str = "default"
-    root: str = "state"
+    root: Uri = "state"
     seed: int = 0
     sample: SampleConfig = SampleConfig()
     pool: PoolConfig = PoolConfig()

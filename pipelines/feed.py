@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -93,12 +94,12 @@ class Feed:
         item = draw_item(annotated, self._tables, epoch=epoch, seed=self._config.seed)
         todo = np.flatnonzero(~self._ledger.has_ended(position, item.rows["row"].to_numpy().astype(np.int64)))
         chunk_rows = self._config.feed.chunk_rows
+        images = self._source.read_images(
+            self._names[shard], item.image_offsets[todo].tolist(), item.image_lengths[todo].tolist()
+        )
         for start in range(0, len(todo), chunk_rows):
             chunk = todo[start : start + chunk_rows]
-            images = self._source.read_images(
-                self._names[shard], item.image_offsets[chunk].tolist(), item.image_lengths[chunk].tolist()
-            )
-            yield self._signed(_replace(item.rows.take(pa.array(chunk)), "image", pa.array(images, pa.binary())))
+            yield self._signed(_with_images(item.rows.take(pa.array(chunk)), list(islice(images, len(chunk)))))
         closing = {
             "epoch": epoch,
             "shard": shard,
@@ -110,6 +111,14 @@ class Feed:
 
     def _signed(self, rows: pa.Table) -> pa.Table:
         return _replace(rows, "ledger_id", pa.repeat(pa.scalar(self._ledger_id, pa.int64()), rows.num_rows))
+
+
+def _with_images(rows: pa.Table, images: list[bytes | DropReason]) -> pa.Table:
+    """DRAWN with its images; a row whose source has none becomes a tombstone."""
+    reasons = [image if isinstance(image, DropReason) else None for image in images]
+    found = [None if isinstance(image, DropReason) else image for image in images]
+    rows = _replace(rows, "image", pa.array(found, pa.binary()))
+    return _replace(rows, "drop_reason", pa.array(reasons, pa.string()))
 
 
 def _replace(table: pa.Table, name: str, column: pa.Array) -> pa.Table:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
+from pipelines.steady import SteadyFile
+from pipelines.stores import holds_keys, open_store
+
+_PIECE = 8 << 20  # bytes of a copy held at once
+_COPIES = 4  # files copied at once
 
 
 def absolute(uri: str, *, base: str = "") -> str:
@@ -42,10 +49,12 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
     """File system and path of a URI.
 
     Raises:
-        UserError: no file system answers to its scheme.
+        UserError: no file system answers to its scheme, or it holds keys.
     """
+    if holds_keys(uri):
+        raise UserError("a URI holds keys or a password: give them in the environment, where nothing records them")
     try:
-        filesystem, path = pafs.FileSystem.from_uri(absolute(uri))
+        filesystem, path = open_store(absolute(uri))
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise UserError(f"cannot open {uri}: {first_line(error)}") from error
     return filesystem, path
@@ -127,9 +136,8 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 def read_bytes(uri: str) -> bytes:
     """A whole file. Raises FileNotFoundError."""
-    filesystem, path = resolve(uri)
-    with filesystem.open_input_stream(path) as stream:
-        return bytes(stream.read())
+    with SteadyFile(*resolve(uri)) as file:
+        return file.read_at(file.size, 0)
 
 
 def write_json(uri: str, content: Any) -> None:  # noqa: ANN401 - any JSON
@@ -150,8 +158,7 @@ def write_table(uri: str, table: pa.Table) -> None:
 
 def read_table(uri: str, *, columns: list[str] | None = None) -> pa.Table:
     """A parquet file, or some columns of it. Raises FileNotFoundError."""
-    filesystem, path = resolve(uri)
-    with filesystem.open_input_file(path) as file:
+    with SteadyFile(*resolve(uri)) as file:
         return pq.ParquetFile(file).read(columns=columns)
 
 
@@ -166,9 +173,13 @@ def upload_folder(folder: Path, uri: str) -> None:
 def local_copy(uri: str) -> Iterator[Path]:
     """A temporary local folder with the files below `uri`."""
     filesystem, path = resolve(uri)
-    with tempfile.TemporaryDirectory(prefix="metaclip-") as folder:
-        pafs.copy_files(path, folder, source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
-        yield Path(folder)
+    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+    files = [info.path for info in infos if info.is_file]
+    with tempfile.TemporaryDirectory(prefix="metaclip-") as name:
+        folder = Path(name)
+        with ThreadPoolExecutor(_COPIES) as threads:
+            list(threads.map(lambda file: _copy(filesystem, file, folder / file[len(path) :].lstrip("/")), files))
+        yield folder
 
 
 @contextmanager
@@ -183,8 +194,14 @@ def local_file(uri: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="metaclip-") as folder:
         copy = Path(folder) / Path(path).name
-        pafs.copy_files(path, str(copy), source_filesystem=filesystem, destination_filesystem=pafs.LocalFileSystem())
+        _copy(filesystem, path, copy)
         yield copy
+
+
+def _copy(filesystem: pafs.FileSystem, path: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with SteadyFile(filesystem, path) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink, _PIECE)
 
 
 def version_of(stage: str, revision: int, **made_from: Any) -> str:  # noqa: ANN401 - any JSON

@@ -1,4 +1,4 @@
-"""What tests of several packages share: a small sample, a small configuration, one Ray cluster."""
+"""What tests of several packages share: a small sample, a small configuration, one Ray cluster, one S3 server."""
 
 import pyarrow.fs as pafs
 import pytest
@@ -7,6 +7,7 @@ from hypothesis import settings
 from metaclip_core.sample.pool import write_sample
 from pipelines.cluster import connected
 from pipelines.config import ComputeConfig, build_config
+from tests.stores import running_store
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
@@ -28,6 +29,21 @@ def cluster():
     """A Ray cluster on this machine, for as long as the tests run."""
     with connected(ComputeConfig(local_cpus=6, object_store_mb=256)):
         yield
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """An S3 server on this machine, for as long as the tests run."""
+    with running_store(tmp_path_factory.mktemp("store") / "s3") as running:
+        yield running
+
+
+@pytest.fixture
+def in_store(store, monkeypatch):
+    """The store, with its endpoint and keys in the environment."""
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    return store
 
 
 @pytest.fixture

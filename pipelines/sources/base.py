@@ -8,6 +8,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from metaclip_core.funnel import Funnel
+from metaclip_core.records import DropReason
 from pipelines import storage
 from pipelines.config import PoolFormat, RunConfig
 from pipelines.sources.webdataset import WebDatasetSource
@@ -22,8 +23,14 @@ class Source(Protocol):
     def read_captions(self, name: str, *, shard: int, batch_rows: int, funnel: Funnel) -> Iterator[pa.Table]:
         """The pairs of a shard as tables of PAIR; what is dropped is counted in `funnel`."""
 
-    def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """The bytes of some images of a shard, in the order asked for."""
+    def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> Iterator[bytes | DropReason]:
+        """Some images of a shard by their places in PAIR, or why there is none; lazy, with bounded memory.
+
+        Args:
+            name: of the shard.
+            offsets: ascending.
+            lengths: as many.
+        """
 
 
 def open_source(config: RunConfig) -> Source:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pyarrow.fs as pafs
 
+from pipelines.steady import SteadyFile
+
 _MAX_GAP = 64 << 10  # bytes that cost less to read than another request
 _MAX_REQUEST = 16 << 20
 
@@ -18,7 +20,7 @@ def read_ranges(filesystem: pafs.FileSystem, path: str, offsets: Sequence[int], 
     """
     order = sorted(range(len(offsets)), key=lambda i: offsets[i])
     result = [b""] * len(offsets)
-    with filesystem.open_input_file(path) as file:
+    with SteadyFile(filesystem, path) as file:
         group: list[int] = []
         for index in [*order, None]:
             if index is not None and (not group or _fits(group, index, offsets, lengths)):

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 
 from metaclip_core.funnel import Funnel
 from metaclip_core.pairs import pair_id
 from metaclip_core.records import PAIR, DropReason, Stage
 from pipelines import storage
 from pipelines.config import PoolConfig
-from pipelines.errors import UserError
+from pipelines.sources.listing import list_files
 from pipelines.sources.ranges import read_ranges
 from pipelines.sources.tar import Fault, Member, read_members
+from pipelines.sources.texts import usable_caption
+from pipelines.steady import SteadyFile
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 JSON_SUFFIX = "json"
 TEXT_SUFFIX = "txt"
-_STREAM_BUFFER = 1 << 20
+_STREAM_BUFFER = 4 << 20  # bytes of a request, which a store answers after some 30 ms
+_GROUP_BYTES = 4 << 20  # of images
 
 
 @dataclass
@@ -34,19 +37,6 @@ class _Sample:
 
     def first(self, suffixes: frozenset[str]) -> Member | None:
         return next((member for suffix, member in self.members.items() if suffix in suffixes), None)
-
-
-class _Counting:
-    """A stream that knows how many bytes it has given; those of stores can't tell."""
-
-    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - pyarrow's streams are untyped
-        self._stream = stream
-        self.num_bytes = 0
-
-    def read(self, length: int) -> bytes:
-        data = bytes(self._stream.read(length))
-        self.num_bytes += len(data)
-        return data
 
 
 class WebDatasetSource:
@@ -63,31 +53,15 @@ class WebDatasetSource:
         Raises:
             UserError: no such folder, a store that does not answer, or no shards.
         """
-        selector = pafs.FileSelector(self._path, recursive=True)
-        try:
-            infos = self._filesystem.get_file_info(selector)
-        except FileNotFoundError as error:
-            raise UserError(f"no such pool: {self._uri}") from error
-        except OSError as error:
-            raise UserError(f"the pool {self._uri} cannot be listed: {storage.first_line(error)}") from error
-        tars = sorted((i for i in infos if i.is_file and i.path.endswith(".tar")), key=lambda info: info.path)
-        if not tars:
-            raise UserError(f"the pool {self._uri} is empty: it holds no .tar file")
-        return pa.table(
-            {
-                "name": [info.path[len(self._path) :].lstrip("/") for info in tars],
-                "size": pa.array([info.size for info in tars], pa.int64()),
-                "identity": [f"{info.size}-{info.mtime_ns}" for info in tars],
-            }
-        )
+        return list_files(self._uri, suffix=".tar")
 
     def read_captions(self, name: str, *, shard: int, batch_rows: int, funnel: Funnel) -> Iterator[pa.Table]:
         """The pairs of a shard as tables of PAIR; what is dropped is counted in `funnel`. Reads each byte once."""
         path = f"{self._path}/{name}"
         rows: list[dict[str, Any]] = []
         funnel.enter(Stage.SHARDS)
-        with self._filesystem.open_input_stream(path, buffer_size=_STREAM_BUFFER) as stream:
-            for row, sample in enumerate(self._samples(_Counting(stream), path, funnel)):
+        with io.BufferedReader(SteadyFile(self._filesystem, path), _STREAM_BUFFER) as stream:
+            for row, sample in enumerate(self._samples(stream, funnel)):
                 funnel.enter(Stage.READ)
                 pair = self._pair(sample, f"{name}/{sample.key}", funnel)
                 if isinstance(pair, DropReason):
@@ -100,11 +74,13 @@ class WebDatasetSource:
         if rows:
             yield pa.Table.from_pylist(rows, PAIR)
 
-    def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """The bytes of some images of a shard, in the order asked for."""
-        return read_ranges(self._filesystem, f"{self._path}/{name}", offsets, lengths)
+    def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> Iterator[bytes]:
+        """The bytes of some images of a shard, in the order asked for; lazy, a bounded group at once."""
+        for group in _groups(lengths):
+            places = offsets[group.start : group.stop], lengths[group.start : group.stop]
+            yield from read_ranges(self._filesystem, f"{self._path}/{name}", *places)
 
-    def _samples(self, stream: _Counting, path: str, funnel: Funnel) -> Iterator[_Sample]:
+    def _samples(self, stream: IO[bytes], funnel: Funnel) -> Iterator[_Sample]:
         sample: _Sample | None = None
         num_members, num_faults = 0, 0
         truncated = False
@@ -125,18 +101,10 @@ class WebDatasetSource:
             sample.members.setdefault(suffix.lower(), member)
         if sample is not None:
             yield sample
-        if truncated:
-            self._check_end(stream, path)
         if num_faults and not num_members:
             funnel.drop(Stage.SHARDS, DropReason.SHARD_UNREADABLE)
         elif truncated:
             funnel.drop(Stage.SHARDS, DropReason.SHARD_TRUNCATED)
-
-    def _check_end(self, stream: _Counting, path: str) -> None:
-        """A shard is called truncated only when all its bytes were read; else the store is at fault."""
-        size = self._filesystem.get_file_info(path).size
-        if stream.num_bytes < size:
-            raise OSError(f"{path}: the store ended after {stream.num_bytes} of {size} bytes")
 
     def _wanted(self, name: str, length: int) -> bool:
         suffix = name.rpartition(".")[2].lower()
@@ -163,20 +131,20 @@ class WebDatasetSource:
         }
 
     def _caption(self, text: Any, funnel: Funnel) -> dict[str, str] | None:  # noqa: ANN401 - any JSON
-        funnel.enter(Stage.CAPTIONS)
-        reason = None
-        if not (isinstance(text, dict) and isinstance(text.get("text"), str) and isinstance(text.get("type"), str)):
-            reason = DropReason.CAPTION_BAD_SHAPE
-        elif not text["text"].strip():
-            reason = DropReason.CAPTION_EMPTY
-        elif len(text["text"]) > self._pool.max_caption_chars:
-            reason = DropReason.CAPTION_OVER_LIMIT
-        elif _is_broken(text["text"]) or _is_broken(text["type"]):
-            reason = DropReason.CAPTION_BROKEN_TEXT
-        if reason is not None:
-            funnel.drop(Stage.CAPTIONS, reason)
-            return None
-        return {"kind": text["type"], "text": text["text"]}
+        kind, content = (text.get("type"), text.get("text")) if isinstance(text, dict) else (None, None)
+        return usable_caption(kind, content, max_chars=self._pool.max_caption_chars, funnel=funnel)
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[range]:
+    """Neighbours that are held at once: as many as stay below a number of bytes."""
+    start, held = 0, 0
+    for index, length in enumerate(lengths):
+        if index > start and held + length > _GROUP_BYTES:
+            yield range(start, index)
+            start, held = index, 0
+        held += length
+    if lengths:
+        yield range(start, len(lengths))
 
 
 def _parse_metadata(sample: _Sample) -> tuple[str | None, list[Any]] | DropReason:
@@ -198,8 +166,3 @@ def _parse_metadata(sample: _Sample) -> tuple[str | None, list[Any]] | DropReaso
     if not texts and plain is not None and plain.data is not None:
         texts = [{"type": "alt", "text": plain.data.decode("utf-8", "replace")}]
     return url, texts
-
-
-def _is_broken(text: str) -> bool:
-    """Whether bytes were no UTF-8 (they decode to U+FFFD), or lone surrogates were written as escapes."""
-    return "\ufffd" in text or any("\ud800" <= character <= "\udfff" for character in text)

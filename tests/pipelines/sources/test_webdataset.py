@@ -60,7 +60,7 @@ class Pool:
 
     def images(self, pairs):
         offsets, lengths = [p["image_offset"] for p in pairs], [p["image_length"] for p in pairs]
-        return self.source.read_images(SHARD, offsets, lengths)
+        return list(self.source.read_images(SHARD, offsets, lengths))
 
     def dropped(self, stage):
         return {record["stage"]: record["dropped"] for record in self.funnel.to_records()}[stage]
@@ -332,8 +332,14 @@ def test_broken_header_costs_its_pair_and_no_other(pool):
 class EarlyEnd(pafs.FSSpecHandler):
     """A store that knows a file's true size and ends its stream before."""
 
-    def open_input_stream(self, path):
-        return pa.PythonFile(io.BytesIO(self.fs.cat_file(path)[:3_000]), mode="r")
+    def open_input_file(self, path):
+        return pa.PythonFile(_Ends(self.fs.cat_file(path)), mode="r")
+
+
+class _Ends(io.BytesIO):
+    def read(self, length=-1):
+        start = self.tell()
+        return super().read(length)[: max(0, 3_000 - start)]
 
 
 def test_store_that_ends_a_shard_early_is_an_error_and_no_truncated_shard(tmp_path):
