@@ -27,7 +27,7 @@ PAIR = pa.schema(
         ("shard", pa.int32()),  # the shard's number in the pool's manifest
         ("row", pa.int32()),  # ordinal of the pair's key in its shard, bad ones counted
         ("captions", pa.list_(CAPTION)),
-        ("image_offset", pa.int64()),  # of the image's bytes in the shard
+        ("image_offset", pa.int64()),  # the image's place in its shard: bytes of a tar, rows of a parquet file
         ("image_length", pa.int64()),
     ]
 )

@@ -58,6 +58,23 @@ class PoolFormat(StrEnum):
     """Layouts of a pool."""
 
     WEBDATASET = "webdataset"
+    PARQUET = "parquet"
+
+
+class ColumnsConfig(Section):
+    """The columns of a parquet pool; null: it has none."""
+
+    url: str | None = "url"
+    captions: str = "captions"  # a string, a list of strings, or a list of structs of kind and text
+    image: str | None = "image"  # its bytes; or image_path
+    image_path: str | None = None  # of its file, relative to the pool
+    key: str | None = None  # names a pair without a URL; null: its row does
+
+    @model_validator(mode="after")
+    def _one_image(self) -> Self:
+        if (self.image is None) == (self.image_path is None):
+            raise ValueError("give one of image and image_path, and set the other to null")
+        return self
 
 
 class PoolConfig(Section):
@@ -66,6 +83,7 @@ class PoolConfig(Section):
     name: str = "pool"
     uri: Uri = "pool"  # a folder of shards; relative to the root
     format: PoolFormat = PoolFormat.WEBDATASET
+    columns: ColumnsConfig = ColumnsConfig()  # of a parquet pool
     max_image_bytes: Count = 20_000_000
     max_metadata_bytes: Count = 1_000_000
     max_caption_chars: Count = 5_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from metaclip_core.funnel import Funnel
 from metaclip_core.records import DropReason
 from pipelines import storage
 from pipelines.config import PoolFormat, RunConfig
+from pipelines.sources.parquet import ParquetSource
 from pipelines.sources.webdataset import WebDatasetSource
 
 
@@ -35,5 +36,8 @@ class Source(Protocol):
 
 def open_source(config: RunConfig) -> Source:
     """The source of the recipe's pool."""
-    readers = {PoolFormat.WEBDATASET: WebDatasetSource}
+    readers: dict[PoolFormat, Callable[..., Source]] = {
+        PoolFormat.WEBDATASET: WebDatasetSource,
+        PoolFormat.PARQUET: ParquetSource,
+    }
     return readers[config.pool.format](config.pool, uri=storage.absolute(config.pool.uri, base=config.root))
