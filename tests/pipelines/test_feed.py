@@ -132,14 +132,15 @@ def test_feed_of_another_epoch_draws_a_fresh_sample(curated):
 
 
 def rewrite(config, folder, write):
-    """The pairs of a pool in shards of another layout, under the same names but for the suffix."""
+    """The pairs of some shards in another layout, under the same names but for the suffix."""
     source = open_source(config)
-    for number, name in enumerate(source.list_shards()["name"].to_pylist()):
+    for number, name in enumerate(source.list_shards()["name"].to_pylist()[:6]):
         tables = source.read_captions(name, shard=number, batch_rows=10_000, funnel=Funnel())
         pairs = pa.concat_tables(tables).select(["captions", "image_offset", "image_length"])
         images = list(source.read_images(name, pairs["image_offset"].to_pylist(), pairs["image_length"].to_pylist()))
         # an address for each image, a few of them twice
-        urls = [f"http://host/{number - row % 5 // 4}/{row}.jpg" for row in range(pairs.num_rows)]
+        hosts = [number // 2 if row % 5 == 4 else number for row in range(pairs.num_rows)]
+        urls = [f"http://host/{host}/{row}.jpg" for row, host in enumerate(hosts)]
         write(folder / name.removesuffix(".tar"), pairs["captions"].to_pylist(), urls, images)
 
 
@@ -194,7 +195,7 @@ def test_feed_draws_the_same_pairs_from_every_layout(curated, sample, tmp_path):
         assert result.funnel.dropped["deduplicate", "duplicate"] > 10
         order = Positions(result.curated.num_shards, 0)
         table = read_window(
-            (other, result.curated), Ledger(order), "feed.window_positions=14", run_name=f"feed-{layout}"
+            (other, result.curated), Ledger(order), "feed.window_positions=8", run_name=f"feed-{layout}"
         )
         read[layout] = rows_of(table, ["pair_id", "image", *KEY])
     assert len(read["tar"]) > 100
