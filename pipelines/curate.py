@@ -12,7 +12,7 @@ from metaclip_core.languages import OTHER
 from metaclip_core.metadata.store import read_manifest
 from pipelines import annotate, count, deduplicate, storage, thresholds
 from pipelines.cluster import check_matcher_cpus, connected
-from pipelines.config import RunConfig
+from pipelines.config import PoolFormat, RunConfig
 from pipelines.curated import Curated
 from pipelines.errors import UserError
 from pipelines.identifier import identifier_version, unreachable
@@ -46,7 +46,8 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
     """
     layout, curation = storage.Layout(config.root), config.curation
     metadata = metadata_version(config)
-    pool = config.pool.model_dump(mode="json", exclude={"uri"})
+    unused = {"uri"} if config.pool.format is PoolFormat.PARQUET else {"uri", "columns"}
+    pool = config.pool.model_dump(mode="json", exclude=unused)
     annotations = storage.version_of(
         "annotations",
         annotate.REVISION,

@@ -1,6 +1,7 @@
 import io
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -412,6 +413,28 @@ def assert_survives(pool, data):
     if not pool.dropped(Stage.SHARDS):
         images = pool.images(pairs)
         assert len(images) == len(pairs)
+
+
+CODECS = [
+    parquet_of(
+        table_of([[f"text {row}", "more"] for row in range(70)]), row_group_size=10, compression=codec, **options
+    )
+    for codec in ("none", "zstd", "snappy", "gzip")
+    for options in ({}, {"use_dictionary": False, "data_page_version": "2.0"})
+]
+
+
+@pytest.mark.slow
+def test_thousands_of_broken_files_are_accounted_for_in_bounded_memory(pool):
+    generator = np.random.default_rng(0)
+    before = psutil.Process().memory_info().rss
+    for number in range(6_000):
+        data = bytearray(CODECS[number % len(CODECS)])
+        first = len(data) - 2_500 if number % 3 else 0  # the footer breaks in more ways than the pages
+        for at in generator.integers(first, len(data), size=generator.choice([1, 1, 2, 4, 16])):
+            data[at] = generator.choice([0, 1, 0x7F, 0x80, 0xFF, generator.integers(256)])
+        assert_survives(pool, bytes(data))
+    assert psutil.Process().memory_info().rss - before < 200 * MIB
 
 
 cells = st.none() | st.text(max_size=60) | st.text(alphabet=" \t\0\ufffd", max_size=3)
