@@ -2,7 +2,8 @@
 
 pyarrow's S3 client makes a request again after a 5xx, a time-out, a reset connection or a body that ends before its
 stated length; here it is told how often and how long. What is left over when it gives up is an error of the store, and
-raises. Endpoint and keys come from the environment alone, and no message repeats a URI that holds any.
+raises. It can't see an answer whose stated length is itself too short (pyarrow 25 fills up with zeros), which no sound
+store gives. Endpoint and keys come from the environment alone, and no message repeats a URI that holds any.
 """
 
 from __future__ import annotations
