@@ -42,7 +42,8 @@ def _read_ids(shards: pa.Table, *, annotations_uri: str, num_digits: int) -> pa.
 
 def _write_duplicates(rows: pa.Table, *, duplicates_uri: str) -> pa.Table:
     shard = rows["shard"][0].as_py()
-    storage.write_table(storage.shard_file(duplicates_uri, shard), rows.select(["row"]).sort_by("row"))
+    skipped = rows.select(["row"]).sort_by("row").replace_schema_metadata()  # the funnel of whatever shard came first
+    storage.write_table(storage.shard_file(duplicates_uri, shard), skipped)
     return pa.table({"duplicates": [rows.num_rows]})
 
 
