@@ -1,4 +1,11 @@
-"""Pools of WebDataset tar shards: `{key}.jpg|png|webp` beside `{key}.json` with `url` and `texts`, or `{key}.txt`."""
+"""Pools of WebDataset tar shards: `{key}.jpg|png|webp` beside `{key}.json` with `url` and texts, or `{key}.txt`.
+
+Texts stand under `texts`, or under `captions` as a link table has them and img2dataset passes them through: a list, or
+a string that is the JSON of one, of objects or of `[kind, text]` pairs.
+
+A shard may be gzip'd. Its captions are streamed like any other's, but no place in it can be sought, so its kept images
+cost a read up to the last of them: pools that are trained on more than once are better kept as plain tars.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +20,20 @@ import pyarrow.fs as pafs
 from metaclip_core.funnel import Funnel
 from metaclip_core.pairs import pair_id
 from metaclip_core.records import PAIR, DropReason, Stage
+from metaclip_core.sifting import sift_caption
 from pipelines import storage
 from pipelines.config import PoolConfig
 from pipelines.errors import UserError
-from pipelines.sources.ranges import read_ranges
+from pipelines.sources.gunzip import GunzipStream
+from pipelines.sources.ranges import read_ranges, stream_ranges
 from pipelines.sources.tar import Fault, Member, read_members
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 JSON_SUFFIX = "json"
 TEXT_SUFFIX = "txt"
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_TEXTS = ("texts", "captions")  # keys of the JSON; the first that is there
+_KIND = ("type", "kind")  # keys of a text
 _STREAM_BUFFER = 1 << 20
 
 
@@ -50,7 +62,7 @@ class _Counting:
 
 
 class WebDatasetSource:
-    """Shards are the `*.tar` files below the pool's folder, at any depth."""
+    """Shards are the `*.tar`, `*.tar.gz` and `*.tgz` files below the pool's folder, at any depth."""
 
     def __init__(self, pool: PoolConfig, *, uri: str) -> None:
         self._pool = pool
@@ -70,7 +82,7 @@ class WebDatasetSource:
             raise UserError(f"no such pool: {self._uri}") from error
         except OSError as error:
             raise UserError(f"the pool {self._uri} cannot be listed: {storage.first_line(error)}") from error
-        tars = sorted((i for i in infos if i.is_file and i.path.endswith(".tar")), key=lambda info: info.path)
+        tars = sorted((i for i in infos if i.is_file and i.path.endswith(SHARD_SUFFIXES)), key=lambda info: info.path)
         if not tars:
             raise UserError(f"the pool {self._uri} is empty: it holds no .tar file")
         return pa.table(
@@ -86,8 +98,8 @@ class WebDatasetSource:
         path = f"{self._path}/{name}"
         rows: list[dict[str, Any]] = []
         funnel.enter(Stage.SHARDS)
-        with self._filesystem.open_input_stream(path, buffer_size=_STREAM_BUFFER) as stream:
-            for row, sample in enumerate(self._samples(_Counting(stream), path, funnel)):
+        with self._open(path) as stream:
+            for row, sample in enumerate(self._samples(stream, path, funnel)):
                 funnel.enter(Stage.READ)
                 pair = self._pair(sample, f"{name}/{sample.key}", funnel)
                 if isinstance(pair, DropReason):
@@ -102,13 +114,22 @@ class WebDatasetSource:
 
     def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
         """The bytes of some images of a shard, in the order asked for."""
-        return read_ranges(self._filesystem, f"{self._path}/{name}", offsets, lengths)
+        path = f"{self._path}/{name}"
+        if _is_gzipped(name):
+            with self._open(path) as stream:
+                return stream_ranges(GunzipStream(stream), path, offsets, lengths)
+        return read_ranges(self._filesystem, path, offsets, lengths)
 
-    def _samples(self, stream: _Counting, path: str, funnel: Funnel) -> Iterator[_Sample]:
+    def _open(self, path: str) -> Any:  # noqa: ANN401 - pyarrow's streams are untyped
+        return self._filesystem.open_input_stream(path, compression=None, buffer_size=_STREAM_BUFFER)
+
+    def _samples(self, stream: Any, path: str, funnel: Funnel) -> Iterator[_Sample]:  # noqa: ANN401 - pyarrow's
+        counting = _Counting(stream)
+        content = GunzipStream(counting) if _is_gzipped(path) else counting
         sample: _Sample | None = None
         num_members, num_faults = 0, 0
         truncated = False
-        for member in read_members(stream, wanted=self._wanted):
+        for member in read_members(content, wanted=self._wanted):
             if isinstance(member, Fault):
                 num_faults += 1
                 truncated |= member is Fault.TRUNCATED
@@ -125,8 +146,8 @@ class WebDatasetSource:
             sample.members.setdefault(suffix.lower(), member)
         if sample is not None:
             yield sample
-        if truncated:
-            self._check_end(stream, path)
+        if truncated and not (isinstance(content, GunzipStream) and content.is_broken):
+            self._check_end(counting, path)
         if num_faults and not num_members:
             funnel.drop(Stage.SHARDS, DropReason.SHARD_UNREADABLE)
         elif truncated:
@@ -163,20 +184,16 @@ class WebDatasetSource:
         }
 
     def _caption(self, text: Any, funnel: Funnel) -> dict[str, str] | None:  # noqa: ANN401 - any JSON
-        funnel.enter(Stage.CAPTIONS)
-        reason = None
-        if not (isinstance(text, dict) and isinstance(text.get("text"), str) and isinstance(text.get("type"), str)):
-            reason = DropReason.CAPTION_BAD_SHAPE
-        elif not text["text"].strip():
-            reason = DropReason.CAPTION_EMPTY
-        elif len(text["text"]) > self._pool.max_caption_chars:
-            reason = DropReason.CAPTION_OVER_LIMIT
-        elif _is_broken(text["text"]) or _is_broken(text["type"]):
-            reason = DropReason.CAPTION_BROKEN_TEXT
-        if reason is not None:
-            funnel.drop(Stage.CAPTIONS, reason)
-            return None
-        return {"kind": text["type"], "text": text["text"]}
+        kind = None
+        if isinstance(text, dict):
+            kind, text = next((text[key] for key in _KIND if key in text), None), text.get("text")
+        elif isinstance(text, list) and len(text) == len(("kind", "text")):
+            kind, text = text
+        return sift_caption(kind, text, max_chars=self._pool.max_caption_chars, funnel=funnel)
+
+
+def _is_gzipped(name: str) -> bool:
+    return name.endswith((".tar.gz", ".tgz"))
 
 
 def _parse_metadata(sample: _Sample) -> tuple[str | None, list[Any]] | DropReason:
@@ -185,21 +202,19 @@ def _parse_metadata(sample: _Sample) -> tuple[str | None, list[Any]] | DropReaso
     if any(m is not None and m.data is None for m in (member, plain)):
         return DropReason.METADATA_BYTES_OVER_LIMIT
     content: Any = {}
-    if member is not None and member.data is not None:
-        try:
+    try:
+        if member is not None and member.data is not None:
             content = json.loads(member.data.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
+        if not isinstance(content, dict):
             return DropReason.BAD_METADATA
-    if not isinstance(content, dict):
+        texts: Any = next((content[key] for key in _TEXTS if key in content), [])
+        if isinstance(texts, str):
+            texts = json.loads(texts)
+    except (ValueError, RecursionError):
         return DropReason.BAD_METADATA
-    texts, url = content.get("texts", []), content.get("url")
+    url = content.get("url")
     if not isinstance(texts, list) or not isinstance(url, str | None):
         return DropReason.BAD_METADATA
     if not texts and plain is not None and plain.data is not None:
         texts = [{"type": "alt", "text": plain.data.decode("utf-8", "replace")}]
     return url, texts
-
-
-def _is_broken(text: str) -> bool:
-    """Whether bytes were no UTF-8 (they decode to U+FFFD), or lone surrogates were written as escapes."""
-    return "\ufffd" in text or any("\ud800" <= character <= "\udfff" for character in text)
