@@ -248,6 +248,14 @@ class Layout:
         """A Hugging Face folder."""
         return self._place("models", name)
 
+    def crawl_file(self, version: str) -> str:
+        """The links of one file of a crawl."""
+        return self._place("files", f"{version}.parquet")
+
+    def links(self, version: str) -> str:
+        """The link table of a crawl in parts, then `funnel.json`."""
+        return self._place("links", version)
+
     def report(self, name: str) -> str:
         """`index.html`."""
         return self._place("reports", name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ray_jobs import build_metadata, curate, demo, evaluate, recipes, report, sample, train
+from ray_jobs import build_metadata, curate, demo, evaluate, links, recipes, report, sample, train
 from ray_jobs.options import guarded
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.add_typer(metadata_app, name="metadata")
 metadata_app.command("import")(build_metadata.import_command)
 for name, job in {
     "sample": sample,
+    "links": links,
     "curate": curate,
     "train": train,
     "evaluate": evaluate,
