@@ -52,12 +52,27 @@ class GunzipStream:
                 while piece:
                     if decoder.eof:
                         decoder = zlib.decompressobj(_GZIP)
+                    before, given = decoder.copy(), 0
                     try:
-                        yield from _inflated(decoder, piece)
+                        for part in _inflated(decoder, piece):
+                            given += len(part)
+                            yield part
                     except zlib.error:
                         self.is_broken = True
+                        yield _up_to_the_break(before, piece)[given:]
                         return
                     piece = decoder.unused_data.lstrip(b"\0")
+
+
+def _up_to_the_break(decoder: Any, piece: bytes) -> bytes:  # noqa: ANN401 - zlib does not name its type
+    """What `piece` holds before the byte that breaks it, which zlib keeps for itself when it is fed more."""
+    parts: list[bytes] = []
+    try:
+        for at in range(len(piece)):
+            parts += _inflated(decoder, piece[at : at + 1])
+    except zlib.error:
+        pass
+    return b"".join(parts)
 
 
 def read_gzip_members(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-# Bytes that cost less to read than another request does: 20 ms of a store that sends 50 MB/s. Kept images of more than a
-# tenth of a shard are then read in requests of 16 MiB, which is as fast as reading it whole (tests/benchmarks/tar.py).
+# Bytes that cost less to read than another request does: 20 ms of a store that sends 50 MB/s. Where more than a tenth
+# of a shard is kept, gaps are smaller: it is read in requests of 16 MiB, as fast as whole (tests/benchmarks/tar.py).
 _MAX_GAP = 1 << 20
 _MAX_REQUEST = 16 << 20
 _SKIPPED = 1 << 20  # bytes of a stream passed over at once

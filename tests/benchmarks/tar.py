@@ -7,7 +7,6 @@ python -m tests.benchmarks.tar ranges
 import argparse
 import io
 import json
-import os
 import random
 import statistics
 import tarfile
@@ -134,7 +133,7 @@ def measure_rate(folder, rounds, *, with_ray):
     if with_ray:
         import ray  # noqa: PLC0415
 
-        ray.init(num_cpus=2, logging_level="ERROR", include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=2, logging_level="ERROR", include_dashboard=False, log_to_driver=False)
         ray.data.DataContext.get_current().enable_progress_bars = False
         contenders = {
             "Ray's read_webdataset": lambda: by_ray(folder),
@@ -150,7 +149,7 @@ class _Slow:
 
     def __init__(self, path):
         self._file = Path(path).open("rb")  # noqa: SIM115 - closed by `close`
-        self.size, self.closed = os.path.getsize(path), False
+        self.size, self.closed = Path(path).stat().st_size, False
         self.requests = self.sent = 0
 
     def seek(self, offset, whence=0):

@@ -369,12 +369,11 @@ def test_gzipped_shard_gives_the_pairs_and_images_of_the_plain_one(pool, name):
 
 def test_gzipped_shard_that_is_cut_or_broken_keeps_what_stands_before_and_is_counted(pool):
     members = [(f"{i}{end}", data) for i in range(40) for end, data in ((".jpg", RNG.bytes(900)), (".txt", b"x"))]
-    data = gzip.compress(archive_of(*members))
-    for hurt in (data[:-5_000], data[: len(data) // 2] + b"\xff" * 999 + data[len(data) // 2 + 999 :]):
+    data = archive_of(*members)
+    for hurt in (gzip.compress(data)[:-5_000], gzip.compress(data[:50_000]) + b"\xff" * 5_000):
         pairs = pool.read(hurt, name="00.tar.gz")
         assert 10 < len(pairs) < 40
-        images = [members[2 * pair["row"]][1] for pair in pairs]
-        assert pool.images(pairs, "00.tar.gz")[:-1] == images[:-1]  # where it breaks shows only behind the break
+        assert pool.images(pairs, "00.tar.gz") == [members[2 * pair["row"]][1] for pair in pairs]
         assert pool.dropped(Stage.SHARDS) == {DropReason.SHARD_TRUNCATED: 1}
         assert_adds_up(pool, pairs)
 
