@@ -19,6 +19,13 @@ _ENDS = "".join(map(chr, range(0x21)))  # controls and the blank
 _LINE_ENDS = str.maketrans("", "", "\t\n\r")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[a-z0-9._:-]+")
+_PLAIN_CHARACTERS = r"[A-Za-z0-9!$&'()*+,=~_.%@-]"  # of a path, without the slash, colon and semicolon
+_ABSOLUTE = re.compile(
+    rf"(?P<path>(?P<site>https?://[a-z0-9.-]+)/(?:{_PLAIN_CHARACTERS}|[/:])*)(?:\?(?:{_PLAIN_CHARACTERS}|[/:?;])+)?"
+)
+_RELATIVE = re.compile(
+    rf"/?(?!\.)(?:{_PLAIN_CHARACTERS}+/(?!\.))*{_PLAIN_CHARACTERS}+(?:\?(?:{_PLAIN_CHARACTERS}|[/:?;])+)?"
+)
 _KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"<>\\^`{|}')
 
 
@@ -32,10 +39,22 @@ def resolve_url(link: str, base: str, *, max_chars: int) -> str | DropReason:
         return DropReason.URL_NOT_HTTP  # data:, javascript:, …
     if len(link) > max_chars:
         return DropReason.URL_OVER_LIMIT
-    url = None if is_broken(link) or _CONTROL.search(link) else _spell(_with_slashes(link), base)
+    url = _join_plain(link, base)
+    if url is None and not (is_broken(link) or _CONTROL.search(link)):
+        url = _spell(_with_slashes(link), base)
     if url is None:
         return DropReason.URL_BROKEN
     return url if len(url) <= max_chars else DropReason.URL_OVER_LIMIT
+
+
+def _join_plain(link: str, base: str) -> str | None:
+    """What `_spell` gives, ten times as fast, for the forms that most links have; None for all others."""
+    if _ABSOLUTE.fullmatch(link):
+        return link
+    if not _RELATIVE.fullmatch(link) or "/." in base or (site := _ABSOLUTE.fullmatch(base)) is None:
+        return None
+    folder = site["site"] if link[0] == "/" else base[: site.end("path")].rpartition("/")[0] + "/"
+    return folder + link if "//" not in folder[len("https://") :] else None
 
 
 def _with_slashes(link: str) -> str:

@@ -99,9 +99,6 @@ def _address(link: Any, base: str, limits: LinkLimits) -> str:  # noqa: ANN401 -
 def _row(image: Any, page: _Page, limits: LinkLimits, funnel: Funnel) -> dict[str, Any] | DropReason:  # noqa: ANN401
     if not isinstance(image, dict) or not isinstance(image.get("url", ""), str):
         return DropReason.LINK_BAD_SHAPE
-    url = resolve_url(image.get("url", ""), page.base, max_chars=limits.max_url_chars)
-    if isinstance(url, DropReason):
-        return url
     captions = [
         caption
         for kind in CAPTION_KINDS
@@ -110,4 +107,7 @@ def _row(image: Any, page: _Page, limits: LinkLimits, funnel: Funnel) -> dict[st
     ]
     if not captions:
         return DropReason.NO_CAPTION
+    url = resolve_url(image.get("url", ""), page.base, max_chars=limits.max_url_chars)
+    if isinstance(url, DropReason):
+        return url
     return {"pair_id": pair_id(url, ""), "url": url, "page": page.url, "captions": combine_captions(captions)}

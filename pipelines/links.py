@@ -28,6 +28,7 @@ from pipelines.cluster import connected
 from pipelines.config import RunConfig
 from pipelines.curate import Progress
 from pipelines.errors import UserError
+from pipelines.sources.counting import CountingStream
 from pipelines.sources.wat import SUFFIX, check_installed, read_wat
 
 REVISION = 1
@@ -128,6 +129,7 @@ def _read_all(files: pa.Table, config: RunConfig, wat_uri: str, limits: LinkLimi
 
 
 def _read_files(files: pa.Table, *, wat_uri: str, limits: LinkLimits) -> pa.Table:
+    check_installed()  # on this node too
     filesystem, _ = storage.resolve(wat_uri)
     for file in files.to_pylist():
         funnel = Funnel()
@@ -136,8 +138,10 @@ def _read_files(files: pa.Table, *, wat_uri: str, limits: LinkLimits) -> pa.Tabl
             storage.publishing(file["links_uri"]) as (out, path),
             pq.ParquetWriter(path, LINK, filesystem=out, compression="zstd") as writer,
         ):
-            for run in read_wat(stream, limits=limits, funnel=funnel):
+            counting = CountingStream(stream)
+            for run in read_wat(counting, limits=limits, funnel=funnel):
                 writer.write_table(run, row_group_size=_ROW_GROUP_ROWS)
+            counting.check_all_read(filesystem, file["path"])
             writer.add_key_value_metadata({_FUNNEL.decode(): funnel.to_json()})
     return files.select(["links_uri"])
 

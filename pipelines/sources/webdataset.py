@@ -24,6 +24,7 @@ from metaclip_core.sifting import sift_caption
 from pipelines import storage
 from pipelines.config import PoolConfig
 from pipelines.errors import UserError
+from pipelines.sources.counting import CountingStream
 from pipelines.sources.gunzip import GunzipStream
 from pipelines.sources.ranges import read_ranges, stream_ranges
 from pipelines.sources.tar import Fault, Member, read_members
@@ -46,19 +47,6 @@ class _Sample:
 
     def first(self, suffixes: frozenset[str]) -> Member | None:
         return next((member for suffix, member in self.members.items() if suffix in suffixes), None)
-
-
-class _Counting:
-    """A stream that knows how many bytes it has given; those of stores can't tell."""
-
-    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - pyarrow's streams are untyped
-        self._stream = stream
-        self.num_bytes = 0
-
-    def read(self, length: int) -> bytes:
-        data = bytes(self._stream.read(length))
-        self.num_bytes += len(data)
-        return data
 
 
 class WebDatasetSource:
@@ -124,7 +112,7 @@ class WebDatasetSource:
         return self._filesystem.open_input_stream(path, compression=None, buffer_size=_STREAM_BUFFER)
 
     def _samples(self, stream: Any, path: str, funnel: Funnel) -> Iterator[_Sample]:  # noqa: ANN401 - pyarrow's
-        counting = _Counting(stream)
+        counting = CountingStream(stream)
         content = GunzipStream(counting) if _is_gzipped(path) else counting
         sample: _Sample | None = None
         num_members, num_faults = 0, 0
@@ -147,17 +135,11 @@ class WebDatasetSource:
         if sample is not None:
             yield sample
         if truncated and not (isinstance(content, GunzipStream) and content.is_broken):
-            self._check_end(counting, path)
+            counting.check_all_read(self._filesystem, path)  # else the store is at fault
         if num_faults and not num_members:
             funnel.drop(Stage.SHARDS, DropReason.SHARD_UNREADABLE)
         elif truncated:
             funnel.drop(Stage.SHARDS, DropReason.SHARD_TRUNCATED)
-
-    def _check_end(self, stream: _Counting, path: str) -> None:
-        """A shard is called truncated only when all its bytes were read; else the store is at fault."""
-        size = self._filesystem.get_file_info(path).size
-        if stream.num_bytes < size:
-            raise OSError(f"{path}: the store ended after {stream.num_bytes} of {size} bytes")
 
     def _wanted(self, name: str, length: int) -> bool:
         suffix = name.rpartition(".")[2].lower()

@@ -1,12 +1,12 @@
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from metaclip_core.pairs import pair_id
 from metaclip_core.records import DropReason
-from metaclip_core.urls import resolve_url
+from metaclip_core.urls import _join_plain, _spell, resolve_url
 
 BASE = "https://site.example/folder/page.html?q=1"
 
@@ -101,3 +101,45 @@ def test_any_link_gives_an_address_in_ascii_or_a_reason(link, base):
     assert urljoin("http://x/", url) == url
     assert resolve_url(url, "", max_chars=200) == url
     assert pair_id(url, "") == pair_id(f" {url}\t", "")
+
+
+piece = st.sampled_from(
+    [
+        "a",
+        "B",
+        ".",
+        "..",
+        "/",
+        "//",
+        ":",
+        ";",
+        "?",
+        "&",
+        "=",
+        "%20",
+        "@",
+        "x.jpg",
+        "http:",
+        "https://",
+        "host.example",
+        "-",
+    ]
+)
+
+
+@settings(max_examples=1_000)
+@given(st.lists(piece, min_size=1, max_size=8).map("".join), st.lists(piece, max_size=6).map("".join))
+@example("a.jpg", "site.example/folder/")
+@example("a.jpg", "site.example//folder/page")
+@example("/a.jpg", "site.example//folder/page?q=/x")
+@example("../a.jpg", "site.example/folder/page")
+@example("a/./b.jpg", "site.example/folder/page")
+def test_plain_link_is_resolved_as_any_other(link, base):
+    base = f"http://{base}"
+    plain = _join_plain(link, base)
+    assert plain is None or plain == _spell(link, base)
+
+
+@pytest.mark.parametrize("link", ["a.jpg", "/img/a.jpg?w=100", "http://cdn.example/img/a.jpg?x=1&y=2", "img/a%20b.jpg"])
+def test_links_of_the_common_forms_are_plain(link):
+    assert _join_plain(link, BASE) == _spell(link, BASE)

@@ -10,14 +10,18 @@ import tarfile
 import time
 from pathlib import Path
 
+import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
 from metaclip_core.funnel import Funnel
 from metaclip_core.pairs import pair_id
 from metaclip_core.records import LINK, DropReason, Stage
-from pipelines import links
+from metaclip_core.wat import LinkLimits
+from pipelines import links, storage
 from pipelines.config import PoolConfig, build_config
 from pipelines.errors import UserError
 from pipelines.links import make_links
@@ -153,6 +157,14 @@ def test_table_of_many_blocks_and_of_parts_in_several_windows_is_the_same(refere
     assert table_of(result) == table_of(reference)
     assert result.funnel.to_records() == reference.funnel.to_records()
     assert steps[-1] == ("merge", 16, 16)
+    lost, *others = sorted(Path(result.uri).glob("part-?.parquet"))
+    stamps = {path: path.stat().st_mtime_ns for path in others}
+    (Path(result.uri) / "funnel.json").unlink()  # as if killed while it merged
+    lost.unlink()
+    resumed = make_links(config_of(), wat_uri=str(crawl), out_uri=str(tmp_path), progress=quiet)
+    assert resumed == result
+    assert table_of(resumed) == table_of(reference)
+    assert {path: path.stat().st_mtime_ns for path in others} == stamps
     assert ("read", NUM_FILES, NUM_FILES) in steps
 
 
@@ -191,6 +203,23 @@ def test_links_of_no_files_is_an_error_for_the_user(tmp_path, name, message):
     with pytest.raises(UserError, match=message):
         make_links(config_of(), wat_uri=str(tmp_path / name), out_uri=str(tmp_path), progress=quiet)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+class EarlyEnd(pafs.FSSpecHandler):
+    """A store that knows a file's true size and ends its stream before."""
+
+    def open_input_stream(self, path):
+        return pa.PythonFile(io.BytesIO(self.fs.cat_file(path)[:3_000]), mode="r")
+
+
+def test_store_that_ends_a_file_early_is_an_error_and_publishes_nothing(crawl, tmp_path, monkeypatch):
+    files = links.list_files(str(crawl), str(tmp_path), LinkLimits()).slice(0, 1)
+    store = pafs.PyFileSystem(EarlyEnd(fsspec.filesystem("file")))
+    resolve = storage.resolve
+    monkeypatch.setattr(storage, "resolve", lambda uri: (store, "") if uri == "early" else resolve(uri))
+    with pytest.raises(OSError, match="the store ended after 3000 of"):
+        links._read_files(files, wat_uri="early", limits=LinkLimits())
+    assert list(tmp_path.rglob("*.parquet*")) == []
 
 
 def test_job_killed_and_run_again_repeats_no_finished_file(reference, crawl, tmp_path):
