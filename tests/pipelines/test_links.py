@@ -145,7 +145,7 @@ def test_funnel_accounts_for_every_record_link_and_caption(reference):
 
 def test_table_of_many_blocks_and_of_parts_in_several_windows_is_the_same(reference, crawl, tmp_path, monkeypatch):
     monkeypatch.setattr(links, "_PART_ROWS", 200)
-    monkeypatch.setattr(links, "_WINDOW_PARTS", 6)
+    monkeypatch.setattr(links, "_WINDOW_PARTS", 8)
     steps = []
     result = make_links(
         config_of(shard_blocks=8),
