@@ -27,7 +27,7 @@ from pipelines.sources.base import open_source
 
 _log = logging.getLogger(__name__)
 
-REVISION = 1
+REVISION = 2
 _FUNNEL = b"funnel"
 
 
