@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from metaclip_core.automata import Engine
+from metaclip_core.automata.engines import Engine
 from metaclip_core.text import NormaliserMode
 from pipelines.errors import UserError
 
