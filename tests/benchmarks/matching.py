@@ -6,7 +6,7 @@ python -m tests.benchmarks.matching budget --folder DIR    # after memory
 """
 
 import argparse
-import gc
+import functools
 import json
 import random
 import statistics
@@ -83,12 +83,12 @@ def measure_rate(rounds):
     contenders["identification alone"] = lambda: identifier.identify(captions, min_score=0.0)
     for run in contenders.values():
         run()
-    seconds = interleaved(contenders, rounds=rounds)
+    seconds, ratios = interleaved(contenders, rounds=rounds)
     mean_chars = sum(map(len, captions)) / len(captions)
     print(f"{len(captions):,} captions of {mean_chars:.0f} characters, {sum(map(len, entries.values())):,} entries\n")
     print("| | captions/s/core | × baseline |\n|---|---|---|")
     for name, taken in seconds.items():
-        print(f"| {name} | {len(captions) / taken:,.0f} | {seconds['baseline'] / taken:.2f} |")
+        print(f"| {name} | {len(captions) / taken:,.0f} | {ratios[name]:.2f} |")
 
 
 def languages_of(num_entries):
@@ -185,12 +185,9 @@ def hold(folder, engine, threads):
     texts, names = json.loads((folder / "captions-300.json").read_text())
     matcher = matcher_of(folder, engine)
     with ThreadPoolExecutor(threads) as pool:
-        parts = pool.map(lambda part: matcher.match_all(texts[part::threads], names[part::threads]), range(threads))
-        num_found = sum(len(part.ids) for part in parts)
-    num_texts = len(texts)
-    del texts, names
-    gc.collect()
-    print(f"{num_texts:,}, {num_found:,}", flush=True)
+        parts = [pool.submit(matcher.match_all, texts[part::threads], names[part::threads]) for part in range(threads)]
+        num_found = sum(len(part.result().ids) for part in parts)
+    print(f"{len(texts):,}, {num_found:,}", flush=True)
     sys.stdin.read()
 
 
@@ -216,10 +213,11 @@ def measure_budget(folder, engine, rounds):
         run(tight)
         most, batches = max(held), len(held)
         reloads = tight.num_reloads
-        seconds = interleaved({"free": lambda: run(free), "tight": lambda: run(tight)}, rounds=rounds)
+        contenders = {"free": functools.partial(run, free), "tight": functools.partial(run, tight)}
+        seconds, ratios = interleaved(contenders, rounds=rounds)
         rates = {name: len(texts) / taken for name, taken in seconds.items()}
         print(
-            f"| {batch_rows:,} | {rates['free']:,.0f} | {rates['tight']:,.0f} | {rates['tight'] / rates['free']:.2f} "
+            f"| {batch_rows:,} | {rates['free']:,.0f} | {rates['tight']:,.0f} | {ratios['tight']:.2f} "
             f"| {most / 1e6:,.0f} of {budget / 1e6:,.0f} MB | {reloads / batches:.0f} |"
         )
 
