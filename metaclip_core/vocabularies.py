@@ -132,10 +132,13 @@ def _write(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
         for name, array in arrays.items()
     }
     table = pa.table(columns).replace_schema_metadata(metadata)
-    with path.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
-    with path.open("rb+") as file:
-        file.write(_checksum(file.read()))
+    with pa.BufferOutputStream() as stream:
+        with pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table)
+        content = stream.getvalue()
+    with path.open("wb") as file:
+        file.write(content)
+        file.write(_checksum(content))
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[bytes, bytes]]:
