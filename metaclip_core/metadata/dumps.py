@@ -6,7 +6,7 @@ costs one page and not the rest of the file, and no entity can be declared: a do
 and that part is never parsed. What the header says is not needed.
 
 (mwxml, the library for dumps, parses a file as one document: it reads no slice, stops at the first error, holds a page
-of any size, and takes about three times as long; see `tests/benchmarks/wikipedia.py`.)
+of any size, and takes twice as long; see `tests/benchmarks/wikipedia.py`.)
 
 A multistream dump's index has a line `offset:page id:title` for each page; 100 pages share a bz2 stream, at `offset`.
 """
