@@ -82,6 +82,15 @@ def reachable(namespace: Namespace | str) -> frozenset[str]:
     return frozenset(_table()[Namespace(namespace)].values()) - {OTHER}
 
 
+def labels(namespace: Namespace | str) -> frozenset[str]:
+    """Every label of `namespace`, those that go to `OTHER` included: of WIKIPEDIA, the codes of all Wikipedias.
+
+    Raises:
+        ValueError: no such namespace.
+    """
+    return frozenset(_table()[Namespace(namespace)])
+
+
 def is_unspaced(language: str) -> bool:
     """Whether metadata of `language` joins the words of a bigram without a space."""
     return language in UNSPACED_LANGUAGES

@@ -13,6 +13,7 @@ from metaclip_core.languages import (
     UNSPACED_LANGUAGES,
     Namespace,
     is_unspaced,
+    labels,
     languages,
     metadata_language,
     reachable,
@@ -446,3 +447,8 @@ def test_unspaced_languages_are_those_written_without_blanks_between_words():
     assert unspaced == UNSPACED_LANGUAGES == han_kana_thai_lao_khmer_tibetan | myanmar_and_tai_le
     for code in ("ko", "vi", "hak", "cdo", "zh_min_nan", OTHER):
         assert not is_unspaced(code)
+
+
+def test_labels_are_those_of_the_namespace_whatever_they_go_to():
+    assert {"en", "simple", "zh_yue", "roa_tara"} <= labels("wikipedia")
+    assert not {"commons", "species", "wikidata"} & labels("wikipedia")
