@@ -64,6 +64,16 @@ def metadata_language(label: str, *, namespace: Namespace | str = "lid176") -> s
     return labels.get(label, OTHER)
 
 
+def is_label(label: str, *, namespace: Namespace | str) -> bool:
+    """Whether the table has `label`, as a language or as one that goes to `OTHER`.
+
+    Raises:
+        ValueError: no such namespace.
+    """
+    known = metadata_language(label, namespace=namespace) != OTHER
+    return known or label.lower().replace("-", "_") in _table()[Namespace(namespace)]
+
+
 def languages() -> frozenset[str]:
     """Every metadata language, `OTHER` included."""
     return frozenset({OTHER}.union(*(rows.values() for rows in _table().values())))

@@ -25,6 +25,9 @@ ENTRIES = pa.schema(
         ("score", pa.float64()),  # what its source ranked it by
     ]
 )
+OFFERED = pa.schema(  # what a source offers for one language, before `merge` decides
+    [ENTRIES.field(name) for name in ("entry", "score")]
+)
 FORMAT_REVISION = 1
 _MANIFEST = "manifest.json"
 _LANGUAGE = re.compile("[a-z][a-z0-9_]*")
