@@ -171,14 +171,14 @@ def _added(tables: Sequence[pa.Table], earlier: pa.ChunkedArray, limit: SourceLi
     checked = [check(table, OFFERED, stage=f"merge of {limit.name}") for table in tables]
     offered = pa.concat_tables([OFFERED.empty_table(), *checked])
     dropped: Counter[str] = Counter()
-    left = _combined(offered, limit.combine)
+    is_ranked = limit.name != NUMBER_SOURCE  # numbers have an order, and no scores
+    left = _combined(offered, limit.combine) if is_ranked else offered
     dropped[MergeDrop.REPEATED] = offered.num_rows - left.num_rows
     for reason, is_bad in _RULES.items():
         kept = left.filter(pc.invert(is_bad(left, limit)))
         dropped[reason] = left.num_rows - kept.num_rows
         left = kept
-    if limit.name != NUMBER_SOURCE:  # these have no scores, and an order
-        left = ranked(left)
+    left = ranked(left) if is_ranked else left
     best = left.slice(0, math.ceil(Fraction(str(limit.share)) * left.num_rows))
     dropped[MergeDrop.BEYOND_SHARE] = left.num_rows - best.num_rows
     new = best.filter(pc.invert(pc.is_in(best["entry"], value_set=earlier)))
@@ -195,7 +195,7 @@ def _added(tables: Sequence[pa.Table], earlier: pa.ChunkedArray, limit: SourceLi
 
 
 def _combined(offered: pa.Table, combine: Combine) -> pa.Table:
-    """`offered` without blanks around entries, and with equal ones made one."""
+    """`offered` without blanks around entries, and with equal ones made one; in no order."""
     trimmed = offered.set_column(0, OFFERED.field("entry"), pc.utf8_trim_whitespace(offered["entry"]))
     # One thread: a sum of floats depends on their order.
     one = trimmed.group_by("entry", use_threads=False).aggregate([("score", str(combine))])

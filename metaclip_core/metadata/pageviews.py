@@ -53,8 +53,8 @@ def count_views(
     """Count the titles of hourly files, and write the counts as runs.
 
     Runs are `<run_path>-00000.parquet`, `<run_path>-00001.parquet` and so on. A run is VIEWS by language, each
-    with row groups of its own, so that one is read alone. The same files give the same runs;
-    `max_rows` decides how many, and nothing about their totals.
+    with row groups of its own, so that one is read alone. The same files give runs
+    with the same rows; `max_rows` decides how many, and nothing about their totals.
 
     Args:
         filesystem: holds `paths`.
@@ -91,10 +91,10 @@ def count_views(
 
 
 def _summed(tables: Sequence[pa.Table]) -> pa.Table:
-    """VIEWS with each title of a language once, by language; titles in the order of their first occurrence."""
+    """VIEWS with each title of a language once, by language; titles in no order."""
     grouped = pa.concat_tables(tables).group_by(["language", "title"], use_threads=False)
     summed = grouped.aggregate([("views", "sum")]).rename_columns(VIEWS.names)
-    return summed.sort_by("language")  # stable
+    return summed.sort_by("language")
 
 
 def _write_run(filesystem: fs.FileSystem, path: str, table: pa.Table) -> str:

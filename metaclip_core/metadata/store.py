@@ -104,6 +104,15 @@ def read_entries(filesystem: fs.FileSystem, path: str, language: str) -> pa.Stri
     return table["entry"].combine_chunks()
 
 
+def read_table(filesystem: fs.FileSystem, path: str, language: str) -> pa.Table:
+    """The ENTRIES table of `language`, in the order of the ids.
+
+    Raises:
+        FileNotFoundError: the folder does not have the language.
+    """
+    return pq.read_table(_entries_path(path, language), columns=ENTRIES.names, filesystem=filesystem)
+
+
 def _entries_path(path: str, language: str) -> str:
     if not _LANGUAGE.fullmatch(language):
         raise ValueError(f"{language!r} is no code of a language: it names a file")
