@@ -52,6 +52,7 @@ def metadata_page(manifest: Manifest, samples: Mapping[str, Mapping[str, list[st
     merged = provenance.get("merged", {})
     sources = _sources(manifest, merged)
     languages = _languages(manifest, sources, merged, samples)
+    funnel = _funnel(sources, merged.values())
     rest = {key: value for key, value in provenance.items() if key not in _SHOWN_BY_THEMSELVES}
     return template("metadata.html").render(
         name=name,
@@ -60,8 +61,8 @@ def metadata_page(manifest: Manifest, samples: Mapping[str, Mapping[str, list[st
         languages=languages,
         other=OTHER,
         num_entries=sum(manifest.num_entries.values()),
-        funnel=_funnel(sources, merged.values()),
-        reasons=list(map(str, MergeDrop)),
+        funnel=funnel,
+        reasons=[str(reason) for reason in MergeDrop if any(line.dropped[reason] for line in funnel)],
         files=provenance.get("files", []),
         missing=provenance.get("missing"),
         settings=yaml.safe_dump(without_secrets(rest), sort_keys=False, allow_unicode=True, width=1000),
@@ -109,7 +110,7 @@ def _cap_reached(merged: Mapping[str, Mapping[str, Any]], language: str, source:
 class _SourceFunnel:
     source: str
     offered: int
-    dropped: Mapping[str, int]
+    dropped: Counter[str]
     kept: int
 
 

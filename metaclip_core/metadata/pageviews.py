@@ -53,15 +53,15 @@ def count_views(
     """Count the titles of hourly files, and write the counts as runs.
 
     Runs are `<run_path>-00000.parquet`, `<run_path>-00001.parquet` and so on. A run is VIEWS by language, each
-    with row groups of its own, so that one is read alone. The same files give runs
-    with the same rows; `max_rows` decides how many, and nothing about their totals.
+    with row groups of its own, so that one is read alone. The same files give runs with the same rows; `max_rows`
+    decides how many, and nothing about their totals.
 
     Args:
         filesystem: holds `paths`.
         paths: of hourly files.
         runs_filesystem: takes the runs; their folder is made where missing.
         run_path: how their paths begin. Two calls must not share it.
-        max_rows: of counts held in memory (about 100 bytes each, twice that while they are added up).
+        max_rows: of counts held in memory: about 100 bytes each at the peak, on top of some 400 MB.
         funnel: gets the counts, in stages FILES_STAGE (`FileDrop`) and LINES_STAGE (`LineDrop`).
 
     Returns:

@@ -41,7 +41,13 @@ def total_views(
     if not runs:
         return OFFERED.empty_table()
     dataset = ds.dataset(list(runs), filesystem=filesystem, format="parquet")
-    reader = dataset.scanner(columns=["title", "views"], filter=pc.field("language") == language).to_reader()
+    scanner = dataset.scanner(
+        columns=["title", "views"],
+        filter=pc.field("language") == language,
+        batch_readahead=2,
+        fragment_readahead=1,
+        use_threads=False,
+    )
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
         "temp_directory": temp_directory,
@@ -50,5 +56,5 @@ def total_views(
         "autoload_known_extensions": False,
     }
     with duckdb.connect(":memory:", config=settings) as connection:
-        connection.register("runs", reader)
+        connection.register("runs", scanner.to_reader())
         return connection.sql(_QUERY, params=[min_views]).to_arrow_reader().read_all().cast(OFFERED)

@@ -232,7 +232,8 @@ import hashlib, pyarrow as pa
 from metaclip_core.metadata.merge import SourceLimits, merge
 from metaclip_core.metadata.store import OFFERED
 words = [chr(97 + n % 26) + str(n * 7919 % 5003) for n in range(20000)]
-tables = [pa.table([part, [float(len(word)) for word in part]], schema=OFFERED) for part in (words[:9000], words[9000:])]
+parts = words[:9000], words[9000:]
+tables = [pa.table([part, [float(len(word)) for word in part]], schema=OFFERED) for part in parts]
 limits = [SourceLimits(name="number"), SourceLimits(name="unigram", share=0.9), SourceLimits(name="title")]
 merged = merge({"title": tables, "unigram": tables[:1]}, limits)
 print(hashlib.sha256("\\n".join(merged.table["entry"].to_pylist()).encode()).hexdigest())
@@ -244,7 +245,6 @@ def test_entry_ids_are_the_same_under_any_hash_seed():
         subprocess.run(
             [sys.executable, "-c", PROGRAM],
             env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=os.getcwd(),
             check=True,
             capture_output=True,
         ).stdout
