@@ -70,8 +70,9 @@ def is_label(label: str, *, namespace: Namespace | str) -> bool:
     Raises:
         ValueError: no such namespace.
     """
-    known = metadata_language(label, namespace=namespace) != OTHER
-    return known or label.lower().replace("-", "_") in _table()[Namespace(namespace)]
+    namespace = Namespace(namespace)
+    written = label.lower().replace("-", "_") if namespace in _WRITTEN_BY_PEOPLE else label
+    return metadata_language(label, namespace=namespace) != OTHER or written in _table()[namespace]
 
 
 def languages() -> frozenset[str]:

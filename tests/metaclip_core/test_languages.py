@@ -347,6 +347,7 @@ def test_a_label_that_goes_to_other_is_told_from_an_unknown_one():
     assert metadata_language("roa-tara", namespace="wikipedia") == OTHER
     assert is_label("pt-BR", namespace="iso639")
     assert not is_label("commons", namespace="wikipedia")
+    assert not is_label("DE", namespace="lid176")
     assert not is_label("", namespace="iso639")
     with pytest.raises(ValueError, match="nowhere"):
         is_label("en", namespace="nowhere")
