@@ -66,6 +66,17 @@ def metadata_language(label: str, *, namespace: Namespace | str = "lid176") -> s
     return labels.get(label, OTHER)
 
 
+def is_label(label: str, *, namespace: Namespace | str) -> bool:
+    """Whether the table has `label`, as a language or as one that goes to `OTHER`.
+
+    Raises:
+        ValueError: no such namespace.
+    """
+    namespace = Namespace(namespace)
+    written = label.lower().replace("-", "_") if namespace in _WRITTEN_BY_PEOPLE else label
+    return metadata_language(label, namespace=namespace) != OTHER or written in _table()[namespace]
+
+
 def languages() -> frozenset[str]:
     """Every metadata language, `OTHER` included."""
     return frozenset({OTHER}.union(*(rows.values() for rows in _table().values())))
@@ -80,15 +91,6 @@ def reachable(namespace: Namespace | str) -> frozenset[str]:
         ValueError: no such namespace.
     """
     return frozenset(_table()[Namespace(namespace)].values()) - {OTHER}
-
-
-def labels(namespace: Namespace | str) -> frozenset[str]:
-    """Every label of `namespace`, those that go to `OTHER` included: of WIKIPEDIA, the codes of all Wikipedias.
-
-    Raises:
-        ValueError: no such namespace.
-    """
-    return frozenset(_table()[Namespace(namespace)])
 
 
 def is_unspaced(language: str) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from metaclip_core.languages import Namespace, labels
+from metaclip_core.languages import Namespace, is_label
 from metaclip_core.metadata.compressed import Compression
 
 
@@ -80,7 +80,10 @@ def find_inputs(names: Iterable[str]) -> list[InputFile]:
         elif (match := _TEXT.fullmatch(name)) and not _INDEX.search(name):
             found[match["wiki"]].append((_Edition(date="text", rank=0), _text(name, match)))
     chosen = [
-        file for wiki, files in found.items() if wiki in labels(Namespace.WIKIPEDIA) for file in _one(wiki, files)
+        file
+        for wiki, files in found.items()
+        if is_label(wiki, namespace=Namespace.WIKIPEDIA)
+        for file in _one(wiki, files)
     ]
     return sorted(chosen, key=lambda file: file.name)
 

@@ -6,7 +6,7 @@ makes dumps of random articles in English and Chinese (words of `wordfreq`, by t
 have it), then prints Markdown. Both programs run in turns, in one process, on the same dump.
 """
 
-# ruff: noqa: T201, PERF401, E501  a script that prints, and markup in long literals
+# ruff: noqa: PERF401, E501  a script that prints, and markup in long literals
 import argparse
 import bz2
 import io
@@ -50,7 +50,7 @@ class Writer:
 
     def __init__(self, language: str, *, seed: int) -> None:
         frequencies = get_frequency_dict(language, wordlist="best")
-        self._random = random.Random(seed)  # noqa: S311  no secret
+        self._random = random.Random(seed)
         self._words, self._sums = list(frequencies), list(accumulate(frequencies.values()))
         self._blank = "" if is_unspaced(language) else " "
         self._stop, self._comma = ("。", "，") if is_unspaced(language) else (". ", ", ")

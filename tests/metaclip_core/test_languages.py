@@ -12,8 +12,8 @@ from metaclip_core.languages import (
     OTHER,
     UNSPACED_LANGUAGES,
     Namespace,
+    is_label,
     is_unspaced,
-    labels,
     languages,
     metadata_language,
     reachable,
@@ -449,6 +449,12 @@ def test_unspaced_languages_are_those_written_without_blanks_between_words():
         assert not is_unspaced(code)
 
 
-def test_labels_are_those_of_the_namespace_whatever_they_go_to():
-    assert {"en", "simple", "zh_yue", "roa_tara"} <= labels("wikipedia")
-    assert not {"commons", "species", "wikidata"} & labels("wikipedia")
+def test_a_label_that_goes_to_other_is_told_from_an_unknown_one():
+    assert is_label("roa-tara", namespace="wikipedia")
+    assert metadata_language("roa-tara", namespace="wikipedia") == OTHER
+    assert is_label("pt-BR", namespace="iso639")
+    assert not is_label("commons", namespace="wikipedia")
+    assert not is_label("DE", namespace="lid176")
+    assert not is_label("", namespace="iso639")
+    with pytest.raises(ValueError, match="nowhere"):
+        is_label("en", namespace="nowhere")
