@@ -45,7 +45,7 @@ format: $(INSTALLED)
 # The tested set. Packages that torch itself pins, one set for each kind of GPU, are left to it.
 lock:
 	$(PYTHON) -m venv $(VENV).lock
-	$(VENV).lock/bin/pip install --quiet --editable ".[cld2,fast,sample,dev]"
+	$(VENV).lock/bin/pip install --quiet --editable ".[dev]"
 	$(VENV).lock/bin/pip freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton==)' > requirements.lock
 	rm -rf $(VENV).lock
 

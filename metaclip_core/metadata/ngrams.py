@@ -19,7 +19,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 
@@ -28,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from metaclip_core.metadata.ranking import BigramRanking
 from metaclip_core.metadata.segmentation import separator
 from metaclip_core.records import check
 
@@ -37,13 +37,6 @@ NGRAMS = pa.schema([("entry", pa.string()), ("score", pa.float64()), ("count", p
 
 _UNIGRAMS, _BIGRAMS = "unigrams", "bigrams"
 _RUN_ROWS = 1 << 16  # of a row group, which is what reading holds
-
-
-class BigramRanking(StrEnum):
-    """What bigrams are ranked by."""
-
-    PMI = "pmi"  # of those with PMI > pmi_min
-    WEIGHTED = "weighted"  # (c + 1)^0.7 · (PMI − PMI_30%), of those above 0: raw PMI favours rare typing errors
 
 
 _WEIGHT_EXPONENT = 0.7
