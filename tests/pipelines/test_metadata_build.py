@@ -127,7 +127,8 @@ def test_build_tells_where_entries_come_from_and_what_was_dropped(cluster, make_
         for reason, rows in stage["dropped"].items()
     }
     assert dropped["pages", "redirect"] == 1
-    assert sum(rows for (stage, _), rows in dropped.items() if stage == "wordnet lemmas") == 1  # of language xxx
+    assert dropped["wordnet lemmas", "lemma_language_unknown"] == 1
+    assert dropped["wordnet lemmas", "lemma_line_broken"] == 1
     assert origin["missing"] == []
 
 
