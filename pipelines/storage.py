@@ -220,6 +220,10 @@ class Layout:
         """The file that says which version a name stands for."""
         return self._place("metadata", f"{name}.json")
 
+    def metadata_counts(self, version: str) -> str:
+        """What a file, or a language, gave to metadata; may be removed when they are built."""
+        return self._place("metadata-counts", version)
+
     def annotations(self, version: str) -> str:
         """One file for each shard."""
         return self._place("annotations", version)
