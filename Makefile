@@ -3,9 +3,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH ?= state/bench
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-all lint format lock clean
+.PHONY: install demo test test-all bench lint format lock clean
 
 install: $(INSTALLED)
 
@@ -24,6 +25,14 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(BIN)/pytest
 
+# The measurements of tests/benchmarks that need no download; an hour, 1 GB of disk.
+bench: $(INSTALLED)
+	$(BIN)/python -m tests.benchmarks.matching rate
+	mkdir -p $(BENCH)
+	$(BIN)/python -m tests.benchmarks.matching build --folder $(BENCH)
+	$(BIN)/python -m tests.benchmarks.matching memory --folder $(BENCH)
+	$(BIN)/python -m tests.benchmarks.matching budget --folder $(BENCH)
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,7 +45,7 @@ format: $(INSTALLED)
 # The tested set. Packages that torch itself pins, one set for each kind of GPU, are left to it.
 lock:
 	$(PYTHON) -m venv $(VENV).lock
-	$(VENV).lock/bin/pip install --quiet --editable ".[cld2,sample,dev]"
+	$(VENV).lock/bin/pip install --quiet --editable ".[dev]"
 	$(VENV).lock/bin/pip freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton==)' > requirements.lock
 	rm -rf $(VENV).lock
 

@@ -7,7 +7,6 @@ identifier is CLD2's, in `identify_cld2`.
 from __future__ import annotations
 
 import hashlib
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -26,7 +25,6 @@ MAX_CHARS = 2000  # of a text are read: bounds the time, and no language needs m
 
 _LABEL_PREFIX = "__label__"
 _END_OF_SENTENCE = "</s>"  # fastText stops reading there
-_LOWER, _UPPER = string.ascii_lowercase.encode(), string.ascii_uppercase.encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +106,13 @@ class LanguageIdentifier:
         It is `OTHER` where that probability is below `min_score`, and for a blank text, whose score is 0. A text
         without words the model knows (digits, emoji) gets the model's prior: of lid.176, English, 0.12.
         """
-        labels, scores = zip(*map(self._label, texts), strict=True) if texts else ((), ())
-        return decide([self._languages.get(label, OTHER) for label in labels], scores, min_score=min_score)
+        found = [self._best(line) for line in _lines([text[: self._max_chars] for text in texts])]
+        languages = [self._languages.get(label, OTHER) for _, label in found]
+        return decide(languages, [min(score, 1.0) for score, _ in found], min_score=min_score)
 
-    def _label(self, text: str) -> tuple[str, float]:
-        line = _line(text[: self._max_chars])
+    def _best(self, line: str) -> tuple[float, str]:
         found = self._predict(line + "\n", 1, 0.0, "strict") if line else None
-        if not found:  # a blank text, or one of which the model has no part and not even a prior
-            return OTHER, 0.0
-        score, label = found[0]
-        return label, min(score, 1.0)
+        return found[0] if found else (0.0, "")  # a blank text, or one of which the model has no part, not even a prior
 
 
 def decide(languages: Sequence[str], scores: Sequence[float], *, min_score: float) -> Identified:
@@ -177,9 +172,30 @@ def _languages_of(labels: Sequence[str], path: Path) -> Mapping[str, str]:
     return languages
 
 
-def _line(text: str) -> str:
-    """`text` as the model reads it best: one line, words apart by blanks, not in capitals; a lone surrogate is `?`."""
-    encoded = text.encode("utf-8", "replace")
-    line = " ".join(encoded.decode().replace(_END_OF_SENTENCE, " ").split())
-    num_lower, num_upper = (len(encoded) - len(encoded.translate(None, letters)) for letters in (_LOWER, _UPPER))
-    return line.lower() if line.isupper() or num_upper > 4 * num_lower else line
+def _lines(texts: Sequence[str]) -> list[str]:
+    """The texts as the model reads them best: a line each, words apart by blanks, not in capitals."""
+    lines = [" ".join(text.replace(_END_OF_SENTENCE, " ").split()) for text in texts]
+    joined = "".join(f"{line}\n" for line in lines)
+    try:
+        encoded = joined.encode()
+    except UnicodeEncodeError:  # lone surrogates
+        return _lines([text.encode("utf-8", "replace").decode() for text in texts])
+    is_shouted = _mostly_capitals(np.frombuffer(encoded, np.uint8))
+    return [
+        line.lower() if shouted or (not line.isascii() and line.isupper()) else line
+        for line, shouted in zip(lines, is_shouted, strict=True)
+    ]
+
+
+def _mostly_capitals(encoded: NDArray[np.uint8]) -> list[bool]:
+    """Of each line, whether over 80 % of its Latin letters are capitals."""
+    ends = np.flatnonzero(encoded == ord("\n")) + 1
+    if not ends.size:
+        return []
+    starts = np.concatenate([[0], ends[:-1]])
+    num_upper, num_lower = (
+        np.add.reduceat((encoded >= ord(first)) & (encoded <= ord(last)), starts, dtype=np.int64)
+        for first, last in ("AZ", "az")
+    )
+    is_shouted: list[bool] = (num_upper > 4 * num_lower).tolist()
+    return is_shouted

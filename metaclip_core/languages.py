@@ -66,6 +66,17 @@ def metadata_language(label: str, *, namespace: Namespace | str = "lid176") -> s
     return labels.get(label, OTHER)
 
 
+def is_label(label: str, *, namespace: Namespace | str) -> bool:
+    """Whether the table has `label`, as a language or as one that goes to `OTHER`.
+
+    Raises:
+        ValueError: no such namespace.
+    """
+    namespace = Namespace(namespace)
+    written = label.lower().replace("-", "_") if namespace in _WRITTEN_BY_PEOPLE else label
+    return metadata_language(label, namespace=namespace) != OTHER or written in _table()[namespace]
+
+
 def languages() -> frozenset[str]:
     """Every metadata language, `OTHER` included."""
     return frozenset({OTHER}.union(*(rows.values() for rows in _table().values())))

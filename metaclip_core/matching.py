@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from metaclip_core.automata import Engine, Found
+from metaclip_core.automata.base import Found
+from metaclip_core.automata.engines import Engine
 from metaclip_core.metadata.store import read_entries, read_manifest
 from metaclip_core.residency import Residents
 from metaclip_core.text import Normaliser
@@ -167,7 +168,7 @@ class EntryMatcher:
         return self._folder.num_bytes(self._file_of(language)) if self._folder else 0
 
     def _load(self, language: str) -> Vocabulary:
-        kept = self._folder.read(self._file_of(language)) if self._folder else None
+        kept = self._folder.read(self._file_of(language), engine=self._engine) if self._folder else None
         if kept is not None:
             return kept
         built = Vocabulary.build(self._load_entries(language), normaliser=self._normaliser, engine=self._engine)

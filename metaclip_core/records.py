@@ -34,6 +34,15 @@ PAIR = pa.schema(
 
 ANNOTATED = PAIR.set(PAIR.get_field_index("captions"), pa.field("captions", pa.list_(ANNOTATED_CAPTION)))
 
+LINK = pa.schema(
+    [
+        ("pair_id", pa.string()),  # of the URL
+        ("url", pa.string()),  # of the image, as `urls.resolve_url` spells it
+        ("page", pa.string()),  # that shows it; empty where it is not known
+        ("captions", pa.list_(CAPTION)),  # as `links.combine_captions` orders them; never empty
+    ]
+)
+
 DRAWN = pa.schema(
     [
         ("pair_id", pa.string()),
@@ -79,8 +88,10 @@ class Stage(StrEnum):
     """Lines of the funnel, in the order of the flow."""
 
     SHARDS = "shards"  # whole ones
+    RECORDS = "records"  # of a crawl's file
+    LINKS = "links"  # images that pages show
     READ = "read"  # samples of a shard → pairs
-    CAPTIONS = "captions"  # captions of pairs
+    CAPTIONS = "captions"  # captions of pairs and links
     DEDUPLICATE = "deduplicate"
     MATCH = "match"
 
@@ -91,6 +102,14 @@ class DropReason(StrEnum):
     # shards
     SHARD_TRUNCATED = "shard_truncated"  # read to its last byte; what stands before the cut is kept
     SHARD_UNREADABLE = "shard_unreadable"  # no archive at all
+    # records of a crawl, and their links
+    RECORD_BROKEN = "record_broken"  # bytes that do not decompress, or hold no record
+    RECORD_BYTES_OVER_LIMIT = "record_bytes_over_limit"
+    LINK_BAD_SHAPE = "link_bad_shape"
+    URL_EMPTY = "url_empty"
+    URL_NOT_HTTP = "url_not_http"  # data:, javascript:, …
+    URL_BROKEN = "url_broken"  # relative to nothing, or no address
+    URL_OVER_LIMIT = "url_over_limit"
     # samples of a shard
     BAD_MEMBER = "bad_member"
     BAD_METADATA = "bad_metadata"  # JSON that does not parse, or not of the expected shape

@@ -61,22 +61,23 @@ class Normaliser:
 
 
 def _unicode_caption(text: str) -> str:
-    tokens = _tokens(text)
-    return f" {' '.join(tokens)} " if tokens else ""
+    found = tokens(text)
+    return f" {' '.join(found)} " if found else ""
 
 
 def _unicode_entry(text: str) -> str:
-    tokens = _tokens(text)
-    if not tokens:
+    found = tokens(text)
+    if not found:
         return ""
-    before, after = ("" if _class_of(ord(token[0])) is _Class.UNSPACED else " " for token in (tokens[0], tokens[-1]))
-    return before + " ".join(tokens) + after
+    before, after = ("" if is_unspaced_run(token) else " " for token in (found[0], found[-1]))
+    return before + " ".join(found) + after
 
 
 _ASCII_TOKENS = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
 
 
-def _tokens(text: str) -> list[str]:
+def tokens(text: str) -> list[str]:
+    """The tokens of `text` that the default form is made of: words, unspaced runs, single marks and symbols."""
     if text.isascii():
         return _ASCII_TOKENS.findall(text)
     patterns = _patterns()
@@ -85,16 +86,21 @@ def _tokens(text: str) -> list[str]:
     return patterns.token.findall(unicodedata.normalize("NFC", text))
 
 
+def is_unspaced_run(token: str) -> bool:
+    """Whether `token`, one of `tokens`, is a run of a script that is written without spaces."""
+    return _class_of(ord(token[0])) is _Class.UNSPACED
+
+
 def _tokens_of_rare(text: str, patterns: _Patterns) -> list[str]:
-    """`_tokens` for text that may hold removed characters, joiners, or characters beyond the basic plane.
+    """`tokens` for text that may hold removed characters, joiners, or characters beyond the basic plane.
 
     Patterns know the basic plane only (one for all of Unicode is five times slower): beyond it, a character is
     represented by one of its class.
     """
     text = unicodedata.normalize("NFC", patterns.removed.sub("", text))
     stand_in = _ASTRAL.sub(_representative, text)
-    tokens = [text[found.start() : found.end()] for found in patterns.token.finditer(stand_in)]
-    return [kept for token in tokens if (kept := _joined(token))] if patterns.joiner.search(text) else tokens
+    rare = [text[found.start() : found.end()] for found in patterns.token.finditer(stand_in)]
+    return [kept for token in rare if (kept := _joined(token))] if patterns.joiner.search(text) else rare
 
 
 def _joined(token: str) -> str:

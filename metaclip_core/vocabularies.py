@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from metaclip_core.automata import Automaton, Daachorse, Engine, Found, automaton_of
+from metaclip_core.automata.base import Arrays, Automaton, Found, StoredAutomaton
+from metaclip_core.automata.engines import Engine, automaton_type, stored_automaton
 from metaclip_core.text import Normaliser
 
 _log = logging.getLogger(__name__)
 
-_AUTOMATON, _ENTRY_IDS = "automaton", "entry_ids"
+_ENTRY_IDS = "entry_ids"
+_CHECKSUM_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Vocabulary:
             else:
                 num_blank += 1
         return cls(
-            automaton=automaton_of(engine, list(entry_ids)) if entry_ids else None,
+            automaton=automaton_type(engine).build(list(entry_ids)) if entry_ids else None,
             entry_ids=None
             if len(entry_ids) == len(entries)
             else np.fromiter(entry_ids.values(), np.int32, count=len(entry_ids)),
@@ -72,10 +74,10 @@ class Vocabulary:
 
 
 class VocabularyFolder:
-    """Vocabularies of one metadata version, as their engine serialises them. A language loads in milliseconds.
+    """Vocabularies of one metadata version on a local disk: a language that was built once loads in milliseconds.
 
-    The folder is this user's own, on a local disk, and may be removed at any time. Its files are checked on reading; a
-    damaged one counts as missing.
+    Files are Arrow tables of one row and a checksum, mapped into memory: a damaged one counts as missing. The folder is
+    this user's own, and may be removed at any time.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -91,39 +93,69 @@ class VocabularyFolder:
 
     def num_bytes(self, name: str) -> int:
         """About the memory that the vocabulary will take; 0 where it is missing."""
-        path = self._path(name)
+        path = self._folder / name
         return path.stat().st_size if path.exists() else 0
 
-    def read(self, name: str) -> Vocabulary | None:
+    def read(self, name: str, *, engine: Engine) -> Vocabulary | None:
         """The vocabulary, or None where it is missing or damaged."""
         try:
-            with safe_open(self._path(name), framework="numpy") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  it is no mapping
-                counts = file.metadata()
+            arrays, metadata = _read(self._folder / name)
             return Vocabulary(
-                automaton=Daachorse(tensors[_AUTOMATON].tobytes()) if _AUTOMATON in tensors else None,
-                entry_ids=tensors.get(_ENTRY_IDS),
-                num_duplicates=int(counts["num_duplicates"]),
-                num_blank=int(counts["num_blank"]),
+                automaton=stored_automaton(engine, arrays) if arrays.keys() - {_ENTRY_IDS} else None,
+                entry_ids=arrays.get(_ENTRY_IDS),
+                num_duplicates=int(metadata[b"num_duplicates"]),
+                num_blank=int(metadata[b"num_blank"]),
             )
         except FileNotFoundError:
             return None
-        except (SafetensorError, ValueError, KeyError) as error:
-            _log.warning("%s is damaged, and built anew: %s", self._path(name), error)
+        except ValueError as error:
+            _log.warning("%s is damaged, and built anew: %s", self._folder / name, error)
             return None
 
     def write(self, name: str, vocabulary: Vocabulary) -> None:
-        """Keep a vocabulary; one whose engine has no safe serial form is not kept."""
+        """Keep a vocabulary; one whose engine has no safe form is not kept."""
         automaton, entry_ids = vocabulary.automaton, vocabulary.entry_ids
-        if automaton is not None and not isinstance(automaton, Daachorse):
-            return
-        tensors = {} if entry_ids is None else {_ENTRY_IDS: entry_ids}
+        arrays = {} if entry_ids is None else {_ENTRY_IDS: entry_ids}
         if automaton is not None:
-            tensors[_AUTOMATON] = np.frombuffer(automaton.serialise(), np.uint8)
+            if not isinstance(automaton, StoredAutomaton):
+                return
+            arrays |= automaton.to_arrays()
         counts = {"num_duplicates": str(vocabulary.num_duplicates), "num_blank": str(vocabulary.num_blank)}
         with tempfile.TemporaryDirectory(dir=self._folder) as aside:
-            save_file(tensors, Path(aside) / name, metadata=counts)
-            (Path(aside) / name).replace(self._path(name))
+            _write(Path(aside) / name, arrays, counts)
+            (Path(aside) / name).replace(self._folder / name)
 
-    def _path(self, name: str) -> Path:
-        return self._folder / name
+
+def _write(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
+    columns = {
+        name: pa.LargeListArray.from_arrays(pa.array([0, len(array)], pa.int64()), pa.array(array))
+        for name, array in arrays.items()
+    }
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    with pa.BufferOutputStream() as stream:
+        with pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table)
+        content = stream.getvalue()
+    with path.open("wb") as file:
+        file.write(content)
+        file.write(_checksum(content))
+
+
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[bytes, bytes]]:
+    """Arrays that lie in the mapped file, and metadata.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    with pa.memory_map(str(path)) as file:
+        content = file.read_buffer()
+    arrow, checksum = content.slice(0, max(0, content.size - _CHECKSUM_BYTES)), content[-_CHECKSUM_BYTES:]
+    if bytes(checksum) != _checksum(arrow):
+        raise ValueError("checksum differs")
+    table = pa.ipc.open_file(arrow).read_all()
+    arrays = {name: table[name].chunk(0).values.to_numpy(zero_copy_only=True) for name in table.column_names}
+    return arrays, table.schema.metadata
+
+
+def _checksum(content: bytes | pa.Buffer) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little")

@@ -28,7 +28,7 @@ from pipelines.steady import SteadyFile
 
 _log = logging.getLogger(__name__)
 
-REVISION = 1
+REVISION = 2
 _FUNNEL = b"funnel"
 
 

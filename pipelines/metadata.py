@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
+from metaclip_core.metadata.browse import FoundEntries, find_entries
 from metaclip_core.metadata.importing import read_entry_files, with_numbers
-from metaclip_core.metadata.store import write_metadata
+from metaclip_core.metadata.store import read_manifest, write_metadata
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
@@ -26,7 +28,6 @@ def import_metadata(source_uri: str, config: RunConfig) -> str:
     Raises:
         UserError: no such folder, or a file that is no entry list.
     """
-    layout = storage.Layout(config.root)
     try:
         imported = read_entry_files(*storage.resolve(source_uri))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -34,10 +35,16 @@ def import_metadata(source_uri: str, config: RunConfig) -> str:
     except (ValueError, OSError) as error:
         raise UserError(f"{source_uri} cannot be imported: {storage.first_line(error)}") from error
     tables = {language: with_numbers(table) for language, table in imported.items()}
+    return publish(tables, config, provenance={"imported_from": source_uri})
+
+
+def publish(tables: Mapping[str, pa.Table], config: RunConfig, *, provenance: Mapping[str, Any]) -> str:
+    """Store entry lists by what they hold, and let the recipe's metadata name stand for them. Returns the version."""
+    layout = storage.Layout(config.root)
     version = storage.version_of("metadata", REVISION, content=_digest(tables))
     uri = layout.metadata(version)
     if not storage.exists(storage.join(uri, _MARKER)):
-        write_metadata(*storage.resolve(uri), tables, provenance={"imported_from": source_uri})
+        write_metadata(*storage.resolve(uri), tables, provenance=provenance)
     storage.write_json(layout.metadata_name(config.metadata.name), {"version": version})
     return version
 
@@ -60,6 +67,20 @@ def metadata_version(config: RunConfig) -> str:
     if not storage.exists(storage.join(layout.metadata(version), _MARKER)):
         raise UserError(f"no metadata version {version} under {config.root}")
     return version
+
+
+def show_metadata(language: str, text: str, config: RunConfig, *, limit: int) -> FoundEntries:
+    """The entries of a language that hold a text.
+
+    Raises:
+        UserError: no metadata, or not in this language.
+    """
+    uri = storage.Layout(config.root).metadata(metadata_version(config))
+    try:
+        return find_entries(*storage.resolve(uri), language, text=text, limit=limit)
+    except (FileNotFoundError, ValueError) as error:
+        known = ", ".join(read_manifest(*storage.resolve(uri)).num_entries)
+        raise UserError(f"the metadata have no language {language!r}, only {known}") from error
 
 
 def _digest(tables: Mapping[str, pa.Table]) -> str:

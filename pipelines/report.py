@@ -6,14 +6,11 @@ only the plots, made here, go in as they are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from metaclip_core.balancing import ENGLISH
@@ -24,6 +21,7 @@ from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, LanguageRow, language_table, load_curation
 from pipelines.errors import UserError
 from pipelines.evaluate import MEAN, EvaluationSet, load_metrics, metric_name
+from pipelines.pages import template, without_secrets, words
 from pipelines.training import TrainResult, load_record, load_result
 
 _PLOTTED_LANGUAGES = 40
@@ -37,10 +35,6 @@ _STAGES = {
     Stage.DEDUPLICATE: "pairs → unique pairs",
     Stage.MATCH: "unique pairs → pairs that mention an entry",
 }
-_ONE_PERCENT = 0.01
-_SMALLEST_SHOWN = 0.0001
-_USERINFO = re.compile(r"(?<=://)(?:[^/?#\s:]*:\S*@|[^/?#\s]*@)")
-_SECRET = re.compile(r"(?i)(?<=[?&])([^=&\s]*(?:password|secret|token|key)[^=&\s]*)=[^&\s]*")
 
 
 def report_run(config: RunConfig) -> str:
@@ -76,7 +70,7 @@ def write_report(
     version = curation.curated.thresholds_uri.rsplit("/", 1)[-1]
     languages = _languages(curation)
     name = training.run_name if training else f"{config.recipe}-{version}"
-    page = _template().render(
+    page = template("report.html").render(
         name=name,
         config=config,
         curation=curation,
@@ -91,23 +85,11 @@ def write_report(
         curves=_curves(curation),
         evaluation=_evaluation(config, metrics or {}, [language.row.language for language in languages]),
         mean=MEAN,
-        configuration=yaml.safe_dump(_without_secrets(config.model_dump(mode="json")), sort_keys=False, width=1000),
+        configuration=yaml.safe_dump(without_secrets(config.model_dump(mode="json")), sort_keys=False, width=1000),
     )
     uri = storage.join(storage.Layout(config.root).report(name), "index.html")
     storage.write_bytes(uri, page.encode())
     return uri
-
-
-def _template() -> Any:  # noqa: ANN401 - a jinja2 template
-    environment = Environment(
-        loader=PackageLoader("pipelines"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": _count, "percent": _percent, "words": _words, "redact": _redact}
-    return environment.get_template("report.html")
 
 
 @dataclass(frozen=True)
@@ -195,7 +177,7 @@ def _accuracy_plots(
                 mean=mean,
                 chance=chance.get(dataset) if measure == _CLASSIFICATION else None,
             )
-            plots.append(_Plot(f"{dataset}: {_words(measure)}", _safe(svg)))
+            plots.append(_Plot(f"{dataset}: {words(measure)}", _safe(svg)))
     return plots
 
 
@@ -215,31 +197,3 @@ def _chance(config: RunConfig) -> dict[str, float]:
 def _safe(svg: str) -> Markup:
     """A plot: matplotlib has escaped its texts."""
     return Markup(svg)  # noqa: S704
-
-
-def _count(number: float) -> str:
-    return f"{number:,.0f}"
-
-
-def _percent(share: float) -> str:
-    if 0 < share < _SMALLEST_SHOWN:
-        return "<0.01%"
-    return f"{share:.2%}" if 0 < share < _ONE_PERCENT else f"{share:.1%}"
-
-
-def _words(name: str) -> str:
-    """`text_to_image_recall1` → "text to image recall@1", `top1` → "top-1"; others lose their underscores."""
-    return re.sub(r"^top(?=\d)", "top-", re.sub(r"recall(?=\d)", "recall@", name)).replace("_", " ")
-
-
-def _redact(text: str) -> str:
-    """Without the user, password and secret parameters of a URI."""
-    return _SECRET.sub(r"\1=***", _USERINFO.sub("", text))
-
-
-def _without_secrets(content: Any) -> Any:  # noqa: ANN401 - any JSON
-    if isinstance(content, dict):
-        return {key: _without_secrets(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_without_secrets(value) for value in content]
-    return _redact(content) if isinstance(content, str) else content

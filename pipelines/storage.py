@@ -237,6 +237,10 @@ class Layout:
         """The file that says which version a name stands for."""
         return self._place("metadata", f"{name}.json")
 
+    def metadata_counts(self, version: str) -> str:
+        """What a file, or a language, gave to metadata; may be removed when they are built."""
+        return self._place("metadata-counts", version)
+
     def annotations(self, version: str) -> str:
         """One file for each shard."""
         return self._place("annotations", version)
@@ -264,6 +268,14 @@ class Layout:
     def model(self, name: str) -> str:
         """A Hugging Face folder."""
         return self._place("models", name)
+
+    def crawl_file(self, version: str) -> str:
+        """The links of one file of a crawl."""
+        return self._place("files", f"{version}.parquet")
+
+    def links(self, version: str) -> str:
+        """The link table of a crawl in parts, then `funnel.json`."""
+        return self._place("links", version)
 
     def report(self, name: str) -> str:
         """`index.html`."""

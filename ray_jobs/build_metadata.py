@@ -1,26 +1,33 @@
-"""`metaclip metadata`: bring entry lists into the root."""
+"""`metaclip metadata build`: WordNets, Wikipedias and page views into entry lists."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from ray_jobs.options import DEFAULT_RECIPE, Overrides, Recipe, Root, load, run_job
+from pipelines.errors import UserError
+from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load, print_json, run_job
+from ray_jobs.progress import StepBars, bars
 
-Source = Annotated[str, typer.Argument(metavar="DIR", help="A folder of <language>.txt or .json entry lists.")]
 
-
-def import_command(
-    source: Source, recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None
+def command(
+    recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None, *, json: Json = False
 ) -> None:
-    """Import entry lists under the recipe's metadata name, with the numbers 0 to 99 added to each language."""
-    from pipelines.metadata import import_metadata
-
+    """Build entry lists from WordNets, Wikipedia dumps and page views; run again, it continues."""
+    try:
+        from pipelines.metadata_build import build_metadata
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'worldwide-clip[metadata]'") from error
     config = load(recipe, overrides, root)
-    version = import_metadata(source, config)
-    typer.echo(f"metadata {config.metadata.name}: version {version}")
+    with bars() as progress:
+        built = build_metadata(config, progress=StepBars(progress))
+    entries = built.manifest.num_entries
+    typer.echo(
+        f"metadata {config.metadata.name}: version {built.version}, {sum(entries.values()):,} entries "
+        f"in {len(entries)} languages\nreport: {built.report_uri}"
+    )
+    if json:
+        print_json({"version": built.version, "num_entries": entries, "report": built.report_uri})
 
 
 if __name__ == "__main__":
-    run_job(import_command)
+    run_job(command)

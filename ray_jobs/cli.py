@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ray_jobs import build_metadata, curate, demo, evaluate, recipes, report, sample, train
+from ray_jobs import build_metadata, curate, demo, evaluate, links, metadata, recipes, report, sample, train
 from ray_jobs.options import guarded
 
 app = typer.Typer(
@@ -15,9 +15,12 @@ app = typer.Typer(
 )
 metadata_app = typer.Typer(help="The entry lists that captions are matched with.", no_args_is_help=True)
 app.add_typer(metadata_app, name="metadata")
-metadata_app.command("import")(build_metadata.import_command)
+metadata_app.command("build")(build_metadata.command)
+metadata_app.command("import")(metadata.import_command)
+metadata_app.command("show")(metadata.show_command)
 for name, job in {
     "sample": sample,
+    "links": links,
     "curate": curate,
     "train": train,
     "evaluate": evaluate,

@@ -25,6 +25,9 @@ ENTRIES = pa.schema(
         ("score", pa.float64()),  # what its source ranked it by
     ]
 )
+OFFERED = pa.schema(  # what a source offers for one language, before `merge` decides
+    [ENTRIES.field(name) for name in ("entry", "score")]
+)
 FORMAT_REVISION = 1
 _MANIFEST = "manifest.json"
 _LANGUAGE = re.compile("[a-z][a-z0-9_]*")
@@ -99,6 +102,15 @@ def read_entries(filesystem: fs.FileSystem, path: str, language: str) -> pa.Stri
     """
     table = pq.read_table(_entries_path(path, language), columns=["entry"], filesystem=filesystem)
     return table["entry"].combine_chunks()
+
+
+def read_table(filesystem: fs.FileSystem, path: str, language: str) -> pa.Table:
+    """The ENTRIES table of `language`, in the order of the ids.
+
+    Raises:
+        FileNotFoundError: the folder does not have the language.
+    """
+    return pq.read_table(_entries_path(path, language), columns=ENTRIES.names, filesystem=filesystem)
 
 
 def _entries_path(path: str, language: str) -> str:

@@ -1,4 +1,4 @@
-"""The shards of a pool: its files of one suffix, by name."""
+"""The shards of a pool: its files by suffix and name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines import storage
 from pipelines.errors import UserError
 
 
-def list_files(uri: str, *, suffix: str) -> pa.Table:
+def list_files(uri: str, *, suffixes: tuple[str, ...]) -> pa.Table:
     """Name (relative to the folder), size and identity of each file below `uri`, at any depth.
 
     Raises:
@@ -22,9 +22,11 @@ def list_files(uri: str, *, suffix: str) -> pa.Table:
         raise UserError(f"no such pool: {uri}") from error
     except OSError as error:
         raise UserError(f"the pool {uri} cannot be listed: {storage.first_line(error)}") from error
-    files = sorted((info for info in infos if info.is_file and info.path.endswith(suffix)), key=lambda info: info.path)
+    files = sorted(
+        (info for info in infos if info.is_file and info.path.endswith(suffixes)), key=lambda info: info.path
+    )
     if not files:
-        raise UserError(f"the pool {uri} is empty: it holds no {suffix} file")
+        raise UserError(f"the pool {uri} is empty: it holds no {suffixes[0]} file")
     return pa.table(
         {
             "name": [info.path[len(path) :].lstrip("/") for info in files],

@@ -18,13 +18,13 @@ import pyarrow as pa
 from metaclip_core.funnel import Funnel
 from metaclip_core.pairs import pair_id
 from metaclip_core.records import PAIR, DropReason, Stage
+from metaclip_core.sifting import sift_caption
 from pipelines import storage
 from pipelines.config import PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.columns import as_bytes, decoded, find_problem, raw_captions
 from pipelines.sources.listing import list_files
 from pipelines.sources.rows import BrokenFileError, ParquetRows, Rows
-from pipelines.sources.texts import usable_caption
 from pipelines.steady import SteadyFile
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ParquetSource:
             UserError: no such folder, a store that does not answer, no shards, or a recipe that names other columns
                 than the first readable shard has.
         """
-        listed = list_files(self._uri, suffix=".parquet")
+        listed = list_files(self._uri, suffixes=(".parquet",))
         for name in listed["name"].to_pylist():
             with SteadyFile(self._filesystem, f"{self._path}/{name}") as file:
                 try:
@@ -115,7 +115,7 @@ class ParquetSource:
         captions = [
             caption
             for kind, text in raw_captions(record[columns.captions])
-            if (caption := usable_caption(kind, text, max_chars=self._pool.max_caption_chars, funnel=funnel))
+            if (caption := sift_caption(kind, text, max_chars=self._pool.max_caption_chars, funnel=funnel))
         ]
         if not captions:
             return DropReason.NO_CAPTION

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 _PIECE = 1 << 20
 
@@ -84,19 +84,20 @@ def read_members(
             in_sequence = True
             length = _length(header, extended)
             offset, padding = source.offset, -length % tarfile.BLOCKSIZE
-            if header.type in _EXTENSIONS and length <= _PIECE:
-                extended |= _extension(header.type, source.read(length))
+            if header.kind in _EXTENSIONS and length <= _PIECE:
+                extended |= _extension(header.kind, source.read(length))
                 source.skip(padding)
                 continue
             name = extended.get("path", header.name)
             extended = {}
-            if header.isreg() and wanted(name, length):
+            is_file = header.kind in tarfile.REGULAR_TYPES
+            if is_file and wanted(name, length):
                 data = source.read(length)
                 yield Member(name, offset, length, data)
                 source.skip(padding)
                 continue
             source.skip(length)
-            if header.isreg():
+            if is_file:
                 yield Member(name, offset, length, None)
             source.skip(padding)
     except _EndOfStreamError:
@@ -113,22 +114,61 @@ _WITHOUT_DATA = (
     tarfile.CHRTYPE,
     tarfile.BLKTYPE,
 )
+_NAME, _SIZE, _CHECKSUM, _PREFIX = slice(0, 100), slice(124, 136), slice(148, 156), slice(345, 500)  # of a header
+_KIND = slice(156, 157)
+_BASE_256 = (0x80, 0xFF)
+_NEGATIVE = 0xFF
+_BLANKS = 8 * ord(" ")  # the checksum's own field
 _MAX_DIGITS = 20  # of a size; Python refuses to read numbers of some thousand digits
 
 
-def _parse(block: bytes) -> tarfile.TarInfo | None:
+class _Header(NamedTuple):
+    """What is needed of a header."""
+
+    name: str
+    kind: bytes
+    size: int
+
+
+def _parse(block: bytes) -> _Header | None:
+    """The header in a block, by the rules of `tarfile`, which reads ten fields more; None where it is none."""
     try:
-        header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
-    except tarfile.HeaderError:
+        size = _number(block[_SIZE])
+        if size < 0 or _number(block[_CHECKSUM]) not in _checksums(block):
+            return None
+    except ValueError:
         return None
-    return header if header.size >= 0 else None
+    name, kind = _text(block[_NAME]), block[_KIND]
+    if kind == tarfile.AREGTYPE and name.endswith("/"):
+        kind = tarfile.DIRTYPE
+    if kind not in tarfile.GNU_TYPES and (prefix := _text(block[_PREFIX])):
+        name = f"{prefix}/{name}"
+    return _Header(name, kind, size)
 
 
-def _length(header: tarfile.TarInfo, extended: Mapping[str, str]) -> int:
+def _checksums(block: bytes) -> Iterator[int]:
+    """The sum of a header's bytes with its own field as blanks; then as old programs took it, of signed bytes."""
+    outside = block[: _CHECKSUM.start] + block[_CHECKSUM.stop :]
+    yield sum(outside, _BLANKS)
+    yield sum(memoryview(outside).cast("b"), _BLANKS)
+
+
+def _number(field: bytes) -> int:
+    """Octal digits, or 256 as the base where the first byte says so. Raises ValueError."""
+    if field[0] in _BASE_256:
+        return int.from_bytes(field[1:], "big") - (256 ** (len(field) - 1) if field[0] == _NEGATIVE else 0)
+    return int(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def _length(header: _Header, extended: Mapping[str, str]) -> int:
     """Bytes of data behind a header; links and folders may state a size, and have none."""
-    if header.type in _WITHOUT_DATA:
+    if header.kind in _WITHOUT_DATA:
         return 0
-    return int(extended.get("size", header.size)) if header.isreg() else header.size
+    return int(extended.get("size", header.size)) if header.kind in tarfile.REGULAR_TYPES else header.size
 
 
 def _extension(kind: bytes, data: bytes) -> dict[str, str]:

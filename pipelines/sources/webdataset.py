@@ -1,4 +1,11 @@
-"""Pools of WebDataset tar shards: `{key}.jpg|png|webp` beside `{key}.json` with `url` and `texts`, or `{key}.txt`."""
+"""Pools of WebDataset tar shards: `{key}.jpg|png|webp` beside `{key}.json` with `url` and texts, or `{key}.txt`.
+
+Texts stand under `texts`, or under `captions` as a link table has them and img2dataset passes them through: a list, or
+a string that is the JSON of one, of objects or of `[kind, text]` pairs.
+
+A shard may be gzip'd. Its captions are streamed like any other's, but no place in it can be sought, so its kept images
+cost a read up to the last of them: pools that are trained on more than once are better kept as plain tars.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +20,21 @@ import pyarrow as pa
 from metaclip_core.funnel import Funnel
 from metaclip_core.pairs import pair_id
 from metaclip_core.records import PAIR, DropReason, Stage
+from metaclip_core.sifting import sift_caption
 from pipelines import storage
 from pipelines.config import PoolConfig
+from pipelines.sources.gunzip import GunzipStream
 from pipelines.sources.listing import list_files
-from pipelines.sources.ranges import read_ranges
+from pipelines.sources.ranges import read_ranges, stream_ranges
 from pipelines.sources.tar import Fault, Member, read_members
-from pipelines.sources.texts import usable_caption
 from pipelines.steady import SteadyFile
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 JSON_SUFFIX = "json"
 TEXT_SUFFIX = "txt"
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_TEXTS = ("texts", "captions")  # keys of the JSON; the first that is there
+_KIND = ("type", "kind")  # keys of a text
 _STREAM_BUFFER = 4 << 20  # bytes of a request, which a store answers after some 30 ms
 _GROUP_BYTES = 4 << 20  # of images
 
@@ -40,7 +51,7 @@ class _Sample:
 
 
 class WebDatasetSource:
-    """Shards are the `*.tar` files below the pool's folder, at any depth."""
+    """Shards are the `*.tar`, `*.tar.gz` and `*.tgz` files below the pool's folder, at any depth."""
 
     def __init__(self, pool: PoolConfig, *, uri: str) -> None:
         self._pool = pool
@@ -53,15 +64,15 @@ class WebDatasetSource:
         Raises:
             UserError: no such folder, a store that does not answer, or no shards.
         """
-        return list_files(self._uri, suffix=".tar")
+        return list_files(self._uri, suffixes=SHARD_SUFFIXES)
 
     def read_captions(self, name: str, *, shard: int, batch_rows: int, funnel: Funnel) -> Iterator[pa.Table]:
         """The pairs of a shard as tables of PAIR; what is dropped is counted in `funnel`. Reads each byte once."""
         path = f"{self._path}/{name}"
         rows: list[dict[str, Any]] = []
         funnel.enter(Stage.SHARDS)
-        with io.BufferedReader(SteadyFile(self._filesystem, path), _STREAM_BUFFER) as stream:
-            for row, sample in enumerate(self._samples(stream, funnel)):
+        with self._open(path) as stream:
+            for row, sample in enumerate(self._samples(stream, path, funnel)):
                 funnel.enter(Stage.READ)
                 pair = self._pair(sample, f"{name}/{sample.key}", funnel)
                 if isinstance(pair, DropReason):
@@ -76,15 +87,24 @@ class WebDatasetSource:
 
     def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> Iterator[bytes]:
         """The bytes of some images of a shard, in the order asked for; lazy, a bounded group at once."""
+        path = f"{self._path}/{name}"
+        if _is_gzipped(name):
+            with self._open(path) as stream:
+                yield from stream_ranges(GunzipStream(stream), path, offsets, lengths)
+            return
         for group in _groups(lengths):
             places = offsets[group.start : group.stop], lengths[group.start : group.stop]
-            yield from read_ranges(self._filesystem, f"{self._path}/{name}", *places)
+            yield from read_ranges(self._filesystem, path, *places)
 
-    def _samples(self, stream: IO[bytes], funnel: Funnel) -> Iterator[_Sample]:
+    def _open(self, path: str) -> io.BufferedReader:
+        return io.BufferedReader(SteadyFile(self._filesystem, path), _STREAM_BUFFER)
+
+    def _samples(self, stream: IO[bytes], path: str, funnel: Funnel) -> Iterator[_Sample]:
+        content = GunzipStream(stream) if _is_gzipped(path) else stream
         sample: _Sample | None = None
         num_members, num_faults = 0, 0
         truncated = False
-        for member in read_members(stream, wanted=self._wanted):
+        for member in read_members(content, wanted=self._wanted):
             if isinstance(member, Fault):
                 num_faults += 1
                 truncated |= member is Fault.TRUNCATED
@@ -131,8 +151,16 @@ class WebDatasetSource:
         }
 
     def _caption(self, text: Any, funnel: Funnel) -> dict[str, str] | None:  # noqa: ANN401 - any JSON
-        kind, content = (text.get("type"), text.get("text")) if isinstance(text, dict) else (None, None)
-        return usable_caption(kind, content, max_chars=self._pool.max_caption_chars, funnel=funnel)
+        kind = None
+        if isinstance(text, dict):
+            kind, text = next((text[key] for key in _KIND if key in text), None), text.get("text")
+        elif isinstance(text, list) and len(text) == len(("kind", "text")):
+            kind, text = text
+        return sift_caption(kind, text, max_chars=self._pool.max_caption_chars, funnel=funnel)
+
+
+def _is_gzipped(name: str) -> bool:
+    return name.endswith((".tar.gz", ".tgz"))
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[range]:
@@ -153,14 +181,17 @@ def _parse_metadata(sample: _Sample) -> tuple[str | None, list[Any]] | DropReaso
     if any(m is not None and m.data is None for m in (member, plain)):
         return DropReason.METADATA_BYTES_OVER_LIMIT
     content: Any = {}
-    if member is not None and member.data is not None:
-        try:
+    try:
+        if member is not None and member.data is not None:
             content = json.loads(member.data.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
+        if not isinstance(content, dict):
             return DropReason.BAD_METADATA
-    if not isinstance(content, dict):
+        texts: Any = next((content[key] for key in _TEXTS if key in content), [])
+        if isinstance(texts, str):
+            texts = json.loads(texts)
+    except (ValueError, RecursionError):
         return DropReason.BAD_METADATA
-    texts, url = content.get("texts", []), content.get("url")
+    url = content.get("url")
     if not isinstance(texts, list) or not isinstance(url, str | None):
         return DropReason.BAD_METADATA
     if not texts and plain is not None and plain.data is not None:

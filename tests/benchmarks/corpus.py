@@ -1,6 +1,7 @@
 """Entries and captions of realistic shape: real words by frequency (wordfreq), put together as metadata and the web."""
 
 import functools
+import itertools
 import random
 
 import wordfreq
@@ -45,11 +46,11 @@ def captions(language, num_captions, *, seed=0):
     """Short captions: 3 to 14 words by Zipf's law, some capitals, digits and marks."""
     rng = random.Random(seed)
     common = words(language)[:30_000]
-    weights = [1 / rank for rank in range(1, len(common) + 1)]
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, len(common) + 1)))
     gap = "" if language in _JOINS_WORDS else " "
     made = []
     for _ in range(num_captions):
-        chosen = rng.choices(common, weights, k=rng.randint(3, 14))
+        chosen = rng.choices(common, cum_weights=weights, k=rng.randint(3, 14))
         if rng.random() < 0.5:
             chosen = [word.capitalize() for word in chosen]
         if rng.random() < 0.3:

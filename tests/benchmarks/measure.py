@@ -11,14 +11,35 @@ import psutil
 
 
 def interleaved(contenders, *, rounds):
-    """Median CPU seconds of each contender, a round after a round, so that a slow minute hits all of them."""
+    """CPU seconds of each contender, a round after a round, so that a slow minute hits all of them.
+
+    Returns:
+        For each contender its median seconds, and the median over the rounds of how many times as fast as the first
+        contender it was in the same round.
+    """
     seconds = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
             start = time.process_time()
             run()
             seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
+    first = next(iter(seconds.values()))
+    ratios = {
+        name: statistics.median(base / own for base, own in zip(first, taken, strict=True))
+        for name, taken in seconds.items()
+    }
+    return {name: statistics.median(taken) for name, taken in seconds.items()}, ratios
+
+
+def fastest(contenders, rounds):
+    """Least CPU seconds of each contender, rounds interleaved: what the code costs where neighbours do not disturb."""
+    seconds = dict.fromkeys(contenders, float("inf"))
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.process_time()
+            run()
+            seconds[name] = min(seconds[name], time.process_time() - start)
+    return seconds
 
 
 def summed_pss(pid=None):

@@ -12,6 +12,7 @@ from metaclip_core.languages import (
     OTHER,
     UNSPACED_LANGUAGES,
     Namespace,
+    is_label,
     is_unspaced,
     languages,
     metadata_language,
@@ -446,3 +447,14 @@ def test_unspaced_languages_are_those_written_without_blanks_between_words():
     assert unspaced == UNSPACED_LANGUAGES == han_kana_thai_lao_khmer_tibetan | myanmar_and_tai_le
     for code in ("ko", "vi", "hak", "cdo", "zh_min_nan", OTHER):
         assert not is_unspaced(code)
+
+
+def test_a_label_that_goes_to_other_is_told_from_an_unknown_one():
+    assert is_label("roa-tara", namespace="wikipedia")
+    assert metadata_language("roa-tara", namespace="wikipedia") == OTHER
+    assert is_label("pt-BR", namespace="iso639")
+    assert not is_label("commons", namespace="wikipedia")
+    assert not is_label("DE", namespace="lid176")
+    assert not is_label("", namespace="iso639")
+    with pytest.raises(ValueError, match="nowhere"):
+        is_label("en", namespace="nowhere")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from metaclip_core.automata import Engine
+from metaclip_core.automata.engines import Engine
 from metaclip_core.matching import EntryMatcher
 from metaclip_core.metadata.store import ENTRIES, write_metadata
 from metaclip_core.text import Normaliser, NormaliserMode

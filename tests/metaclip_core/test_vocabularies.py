@@ -4,7 +4,7 @@ import stat
 import numpy as np
 import pytest
 
-from metaclip_core.automata import Engine
+from metaclip_core.automata.engines import Engine
 from metaclip_core.matching import EntryMatcher
 from metaclip_core.text import Normaliser
 from metaclip_core.vocabularies import Vocabulary, VocabularyFolder
@@ -13,15 +13,19 @@ ENTRIES = ["car", "", "red car", "car ", "東京", "U.S."]
 FORMS = [Normaliser().caption(text) for text in ("a red car", "東京 U.S.", "")]
 
 
-def built(entries=ENTRIES, engine=Engine.DAACHORSE):
+STORED = [Engine.DAACHORSE, Engine.HASH_TRIE]
+
+
+def built(entries=ENTRIES, engine=Engine.HASH_TRIE):
     return Vocabulary.build(entries, normaliser=Normaliser(), engine=engine)
 
 
 @pytest.mark.parametrize("entries", [ENTRIES, ["car", "red car", "東京"], [], ["", " "]])
-def test_vocabulary_read_back_finds_the_same(tmp_path, entries):
-    folder, vocabulary = VocabularyFolder(tmp_path / "v"), built(entries)
+@pytest.mark.parametrize("engine", STORED)
+def test_vocabulary_read_back_finds_the_same(tmp_path, entries, engine):
+    folder, vocabulary = VocabularyFolder(tmp_path / "v"), built(entries, engine)
     folder.write("en", vocabulary)
-    read = folder.read("en")
+    read = folder.read("en", engine=engine)
     expected, got = vocabulary.find(FORMS), read.find(FORMS)
     assert got.offsets.tolist() == expected.offsets.tolist()
     assert got.ids.tolist() == expected.ids.tolist()
@@ -37,24 +41,27 @@ def test_vocabulary_of_different_entries_needs_no_ids():
 
 def test_folder_without_the_vocabulary_has_none(tmp_path):
     folder = VocabularyFolder(tmp_path)
-    assert folder.read("en") is None
+    assert folder.read("en", engine=Engine.HASH_TRIE) is None
     assert folder.num_bytes("en") == 0
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 100, b'\x10\0\0\0\0\0\0\0{"a":1}        '])
 def test_folder_with_a_damaged_file_has_none_and_says_so(tmp_path, caplog, damage):
     (tmp_path / "en").write_bytes(damage)
-    assert VocabularyFolder(tmp_path).read("en") is None
+    assert VocabularyFolder(tmp_path).read("en", engine=Engine.HASH_TRIE) is None
     assert "damaged" in caplog.text
 
 
-def test_folder_with_a_cut_file_has_none(tmp_path):
+@pytest.mark.parametrize("engine", STORED)
+def test_folder_with_a_cut_or_changed_file_has_none(tmp_path, engine):
     folder = VocabularyFolder(tmp_path)
-    folder.write("en", built())
+    folder.write("en", built(engine=engine))
     whole = (tmp_path / "en").read_bytes()
-    for end in range(0, len(whole), 97):
-        (tmp_path / "en").write_bytes(whole[:end])
-        assert folder.read("en") is None
+    for place in range(0, len(whole), 23):
+        (tmp_path / "en").write_bytes(whole[:place])
+        assert folder.read("en", engine=engine) is None
+        (tmp_path / "en").write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        assert folder.read("en", engine=engine) is None
 
 
 def test_folder_keeps_nothing_that_could_be_pickled_alone(tmp_path):
@@ -72,7 +79,8 @@ def test_folder_is_for_its_user_alone(tmp_path, monkeypatch):
         VocabularyFolder(tmp_path / "v")
 
 
-def test_matcher_with_a_folder_builds_once_and_then_reads(tmp_path):
+@pytest.mark.parametrize("engine", STORED)
+def test_matcher_with_a_folder_builds_once_and_then_reads(tmp_path, engine):
     folder, asked = VocabularyFolder(tmp_path), []
 
     def load_entries(language):
@@ -80,7 +88,7 @@ def test_matcher_with_a_folder_builds_once_and_then_reads(tmp_path):
         return ENTRIES
 
     def match():
-        matcher = EntryMatcher(["en"], load_entries, normaliser=Normaliser(), engine=Engine.DAACHORSE, folder=folder)
+        matcher = EntryMatcher(["en"], load_entries, normaliser=Normaliser(), engine=engine, folder=folder)
         return np.concatenate(matcher.match(["a red car", "東京"], ["en", "en"])).tolist()
 
     assert match() == match() == [0, 2, 4]

@@ -87,3 +87,9 @@ def test_train_with_too_few_cpus_shows_the_arithmetic(sample, tmp_path):
     assert set(summary) == {"annotations_uri", "counts_uri", "thresholds", "p", "funnel"}
     done = metaclip("train", *common, "--set", "compute.local_cpus=2")
     assert_one_clear_sentence(done, "too few CPUs", "= 5", "has 2")
+
+
+def test_links_of_no_crawl_says_so_and_writes_nothing(tmp_path):
+    done = metaclip("links", "--wat", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert_one_clear_sentence(done, "no such folder", "nowhere")
+    assert not (tmp_path / "out").exists()

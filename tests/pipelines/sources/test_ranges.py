@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pyarrow.fs as pafs
 import pytest
@@ -5,7 +7,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.sources.ranges import read_ranges
+from pipelines.sources.ranges import read_ranges, stream_ranges
 
 MIB = 1 << 20
 CONTENT = np.random.default_rng(0).bytes(40 * MIB)
@@ -151,3 +153,16 @@ def test_a_range_up_to_the_files_last_byte_is_read(store):
 def test_a_file_that_is_not_there_is_an_error(store):
     with pytest.raises(FileNotFoundError):
         read(store, [0], [1], name="none.tar")
+
+
+@settings(deadline=None)
+@given(st.lists(any_range | far_range, max_size=12))
+def test_ranges_of_a_stream_in_any_order_and_overlap_equal_slices(ranges):
+    offsets, lengths = [offset for offset, _ in ranges], [length for _, length in ranges]
+    assert stream_ranges(io.BytesIO(CONTENT), "a.tar.gz", offsets, lengths) == sliced(offsets, lengths)
+
+
+@pytest.mark.parametrize(("offset", "length"), [(90, 20), (100, 1), (5_000_000, 3), (150, 0)])
+def test_stream_that_ends_before_a_range_is_an_error_that_names_the_file(offset, length):
+    with pytest.raises(OSError, match=r"a\.tar\.gz ends at 100"):
+        stream_ranges(io.BytesIO(CONTENT[:100]), "a.tar.gz", [0, offset], [5, length])

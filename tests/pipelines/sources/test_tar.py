@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.sources.tar import Fault, Member, read_members
+from pipelines.sources.tar import Fault, Member, _parse, read_members
 
 BLOCK = 512
 LIMIT = 1 << 20
@@ -255,6 +255,30 @@ def test_any_mutation_of_an_archive_never_raises_and_ends(base, writes, sealed_b
             assert item.data == data[item.offset : item.offset + item.length]
         else:
             assert isinstance(item, Member | Fault)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(BASES),
+    st.integers(0, 5),
+    st.lists(st.tuples(st.integers(0, 511), st.binary(min_size=1, max_size=12)), max_size=4),
+    st.booleans(),
+)
+def test_header_that_tarfile_takes_is_read_as_tarfile_reads_it(base, block, writes, sealed):
+    data = base[block * BLOCK : (block + 1) * BLOCK]
+    for at, what in writes:
+        data = (data[:at] + what + data[at + len(what) :])[:BLOCK]
+    data = resealed(data, 0) if sealed else data
+    found = _parse(data)
+    try:
+        header = tarfile.TarInfo.frombuf(data, "utf-8", "replace")
+    except tarfile.HeaderError:
+        assert found is None or sealed  # fields that nothing here depends on may be broken
+        return
+    if header.size < 0:
+        assert found is None
+    else:
+        assert (found.name.rstrip("/"), found.kind, found.size) == (header.name.rstrip("/"), header.type, header.size)
 
 
 def test_memory_is_one_piece_however_large_a_member_that_is_not_wanted():

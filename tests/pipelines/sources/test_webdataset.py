@@ -1,8 +1,10 @@
+import gzip
 import io
 import itertools
 import json
 import tarfile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
@@ -18,6 +20,7 @@ from pipelines.sources.webdataset import WebDatasetSource
 
 LIMITS = PoolConfig(max_image_bytes=5_000, max_metadata_bytes=3_000, max_caption_chars=50)
 SHARD = "deep/00.tar"
+RNG = np.random.default_rng(0)
 
 
 def metadata(*texts, url="http://host/a.jpg", **more):
@@ -43,24 +46,24 @@ class Pool:
         self.source = WebDatasetSource(LIMITS, uri=str(folder))
         self.funnel = Funnel()
 
-    def put(self, data):
-        path = self._folder / SHARD
+    def put(self, data, name=SHARD):
+        path = self._folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
 
-    def read(self, data, *, batch_rows=1000):
+    def read(self, data, *, batch_rows=1000, name=SHARD):
         """The pairs of a shard with these bytes, as dicts."""
-        self.put(data)
+        self.put(data, name)
         self.funnel = Funnel()
-        tables = list(self.source.read_captions(SHARD, shard=3, batch_rows=batch_rows, funnel=self.funnel))
+        tables = list(self.source.read_captions(name, shard=3, batch_rows=batch_rows, funnel=self.funnel))
         assert all(0 < table.num_rows <= batch_rows for table in tables)
         return pa.concat_tables(
             [PAIR.empty_table(), *(check(table, PAIR, stage="test") for table in tables)]
         ).to_pylist()
 
-    def images(self, pairs):
+    def images(self, pairs, name=SHARD):
         offsets, lengths = [p["image_offset"] for p in pairs], [p["image_length"] for p in pairs]
-        return list(self.source.read_images(SHARD, offsets, lengths))
+        return list(self.source.read_images(name, offsets, lengths))
 
     def dropped(self, stage):
         return {record["stage"]: record["dropped"] for record in self.funnel.to_records()}[stage]
@@ -107,6 +110,32 @@ def test_text_file_serves_where_the_json_has_no_texts(pool):
     assert (texts_of(pair), pair["pair_id"]) == (["alt"], pair_id("http://x", ""))
 
 
+TWO = [{"kind": "alt", "text": "one"}, {"kind": "title", "text": "two"}]
+
+
+@pytest.mark.parametrize("key", ["texts", "captions"])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [{"type": "alt", "text": "one"}, {"type": "title", "text": "two"}],
+        [{"kind": "alt", "text": "one"}, {"kind": "title", "text": "two"}],
+        [["alt", "one"], ["title", "two"]],
+        [["alt", "one"], {"type": "title", "text": "two"}],
+    ],
+)
+@pytest.mark.parametrize("spelt", [lambda texts: texts, json.dumps])
+def test_texts_of_any_known_layout_are_the_captions(pool, key, texts, spelt):
+    content = json.dumps({"url": "http://x", key: spelt(texts), "caption": "one"}).encode()
+    [pair] = pool.read(archive_of(("a.jpg", b"i"), ("a.json", content), ("a.txt", b"one")))
+    assert pair["captions"] == TWO
+
+
+def test_texts_win_over_captions(pool):
+    content = json.dumps({"texts": [["alt", "one"]], "captions": [["alt", "two"]]}).encode()
+    [pair] = pool.read(archive_of(("a.jpg", b"i"), ("a.json", content)))
+    assert texts_of(pair) == ["one"]
+
+
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (
@@ -127,11 +156,12 @@ near_metadata = st.fixed_dictionaries(
 )
 
 
-def is_usable(text):
-    """A caption as the source should take it, of texts that JSON wrote from sound strings."""
-    if not (isinstance(text, dict) and isinstance(text.get("type"), str) and isinstance(text.get("text"), str)):
-        return False
-    return bool(text["text"].strip()) and len(text["text"]) <= 50 and "\ufffd" not in text["text"] + text["type"]
+def usable(text):
+    """A caption's text as the source should take it, of texts that JSON wrote from sound strings; else None."""
+    match text:
+        case {"type": str(kind), "text": str(found)} | [str(kind), str(found)]:
+            return found if found.strip() and len(found) <= 50 and "\ufffd" not in found + kind else None
+    return None
 
 
 def assert_adds_up(pool, pairs):
@@ -156,7 +186,8 @@ def test_json_of_any_shape_gives_pairs_or_counted_rows(pool, contents):
     assert_adds_up(pool, pairs)
     for pair in pairs:
         content = contents[pair["row"]]
-        assert texts_of(pair) == [text["text"] for text in content["texts"] if is_usable(text)]
+        texts = json.loads(content["texts"]) if isinstance(content["texts"], str) else content["texts"]
+        assert texts_of(pair) == [usable(text) for text in texts if usable(text) is not None]
         assert pair["pair_id"] == pair_id(content.get("url"), f"{SHARD}/{pair['row']}")
 
 
@@ -178,6 +209,12 @@ def test_json_of_any_bytes_gives_a_pair_or_a_counted_row(pool, data):
         (b'{"texts": {}}', DropReason.BAD_METADATA),
         (b'{"texts": [], "url": 3}', DropReason.BAD_METADATA),
         (b"\xff\xfe{", DropReason.BAD_METADATA),
+        (b'{"texts": "no JSON"}', DropReason.BAD_METADATA),
+        (b'{"texts": "{}"}', DropReason.BAD_METADATA),
+        (b'{"texts": "\\"[]\\""}', DropReason.BAD_METADATA),
+        (json.dumps({"captions": "[" * 2_900}).encode(), DropReason.BAD_METADATA),
+        (b'{"captions": null}', DropReason.BAD_METADATA),
+        (b'{"captions": "[]"}', DropReason.NO_CAPTION),
         (b"{}", DropReason.NO_CAPTION),
         (b'{"texts": []}', DropReason.NO_CAPTION),
         (metadata(" ", "\n\t"), DropReason.NO_CAPTION),
@@ -225,6 +262,11 @@ BAD_TEXTS = {
     '{"type": "alt", "text": null}': DropReason.CAPTION_BAD_SHAPE,
     '{"type": 1, "text": "a"}': DropReason.CAPTION_BAD_SHAPE,
     '{"text": "a"}': DropReason.CAPTION_BAD_SHAPE,
+    '["alt"]': DropReason.CAPTION_BAD_SHAPE,
+    '["alt", "a", "b"]': DropReason.CAPTION_BAD_SHAPE,
+    '["alt", 3]': DropReason.CAPTION_BAD_SHAPE,
+    '[["alt"], "a"]': DropReason.CAPTION_BAD_SHAPE,
+    '["alt", "\\ud800"]': DropReason.CAPTION_BROKEN_TEXT,
     '"a"': DropReason.CAPTION_BAD_SHAPE,
     "7": DropReason.CAPTION_BAD_SHAPE,
 }
@@ -314,6 +356,34 @@ def test_shard_that_is_no_archive_is_counted_as_unreadable(pool, data):
     assert pool.dropped(Stage.SHARDS) == {DropReason.SHARD_UNREADABLE: 1}
 
 
+@pytest.mark.parametrize("name", ["00.tar.gz", "00.tgz"])
+def test_gzipped_shard_gives_the_pairs_and_images_of_the_plain_one(pool, name):
+    data = archive_of(*SEVEN)
+    plain = pool.read(data)
+    for gzipped in (gzip.compress(data), gzip.compress(data[:3_000]) + gzip.compress(data[3_000:])):
+        pairs = pool.read(gzipped, name=name, batch_rows=2)
+        assert [{**pair, "pair_id": None} for pair in pairs] == [{**pair, "pair_id": None} for pair in plain]
+        assert pool.dropped(Stage.SHARDS) == {}
+        assert pool.images(pairs[::-2], name) == pool.images(plain)[::-2]
+
+
+def test_gzipped_shard_that_is_cut_or_broken_keeps_what_stands_before_and_is_counted(pool):
+    members = [(f"{i}{end}", data) for i in range(40) for end, data in ((".jpg", RNG.bytes(900)), (".txt", b"x"))]
+    data = archive_of(*members)
+    for hurt in (gzip.compress(data)[:-5_000], gzip.compress(data[:50_000]) + b"\xff" * 5_000):
+        pairs = pool.read(hurt, name="00.tar.gz")
+        assert 10 < len(pairs) < 40
+        assert pool.images(pairs, "00.tar.gz") == [members[2 * pair["row"]][1] for pair in pairs]
+        assert pool.dropped(Stage.SHARDS) == {DropReason.SHARD_TRUNCATED: 1}
+        assert_adds_up(pool, pairs)
+
+
+@pytest.mark.parametrize("data", [b"", b"no gzip", gzip.compress(b"no archive" * 100), archive_of(("a.jpg", b"i"))])
+def test_gzipped_shard_that_is_no_archive_is_unreadable(pool, data):
+    assert pool.read(data, name="00.tar.gz") == []
+    assert pool.dropped(Stage.SHARDS) == {DropReason.SHARD_UNREADABLE: 1}
+
+
 def test_shard_without_members_is_sound(pool):
     assert pool.read(archive_of()) == []
     assert pool.dropped(Stage.SHARDS) == {}
@@ -360,13 +430,13 @@ def test_shard_that_is_gone_is_an_error(tmp_path):
 
 
 def test_list_shards_finds_the_tars_below_the_folder_by_name(tmp_path):
-    for name in ["b.tar", "a/z.tar", "a/notes.txt", "c.tar.gz", "10.tar", "9.tar"]:
+    for name in ["b.tar", "a/z.tgz", "a/notes.txt.gz", "c.tar.gz", "10.tar", "tar", "9.tar.zst"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
     (tmp_path / "folder.tar").mkdir()
     listed = WebDatasetSource(LIMITS, uri=str(tmp_path)).list_shards()
-    assert listed["name"].to_pylist() == ["10.tar", "9.tar", "a/z.tar", "b.tar"]
-    assert listed["size"].to_pylist() == [6, 5, 7, 5]
+    assert listed["name"].to_pylist() == ["10.tar", "a/z.tgz", "b.tar", "c.tar.gz"]
+    assert listed["size"].to_pylist() == [6, 7, 5, 8]
     assert len(set(listed["identity"].to_pylist())) == 4
 
 

@@ -1,0 +1,55 @@
+"""What all pages share: templates that escape what they are given, numbers as people read them, no secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+_ONE_PERCENT = 0.01
+_SMALLEST_SHOWN = 0.0001
+_USERINFO = re.compile(r"(?<=://)(?:[^/?#\s:]*:\S*@|[^/?#\s]*@)")
+_SECRET = re.compile(r"(?i)(?<=[?&])([^=&\s]*(?:password|secret|token|key)[^=&\s]*)=[^&\s]*")
+
+
+def template(name: str) -> Template:
+    """A template of `pipelines/templates`, with the filters count, percent, words and redact."""
+    environment = Environment(
+        loader=PackageLoader("pipelines"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": _count, "percent": _percent, "words": words, "redact": redact}
+    return environment.get_template(name)
+
+
+def words(name: str) -> str:
+    """`text_to_image_recall1` → "text to image recall@1", `top1` → "top-1"; others lose their underscores."""
+    return re.sub(r"^top(?=\d)", "top-", re.sub(r"recall(?=\d)", "recall@", name)).replace("_", " ")
+
+
+def redact(text: str) -> str:
+    """Without the user, password and secret parameters of a URI."""
+    return _SECRET.sub(r"\1=***", _USERINFO.sub("", text))
+
+
+def without_secrets(content: Any) -> Any:  # noqa: ANN401 - any JSON
+    """`content` with every text redacted."""
+    if isinstance(content, dict):
+        return {key: without_secrets(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_secrets(value) for value in content]
+    return redact(content) if isinstance(content, str) else content
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _percent(share: float) -> str:
+    if 0 < share < _SMALLEST_SHOWN:
+        return "<0.01%"
+    return f"{share:.2%}" if 0 < share < _ONE_PERCENT else f"{share:.1%}"
