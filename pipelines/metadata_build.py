@@ -6,6 +6,7 @@ sources have for it, and the languages become a version. Each file and each lang
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -79,7 +80,7 @@ class _Inputs:
     items: list[CountItem]
     wordnets_uri: str  # of a folder with an OFFERED file for each language
     wordnet_languages: frozenset[str]
-    files: list[SourceFile]
+    wordnet_files: list[SourceFile]
     missing: list[str]
     funnel: Funnel
 
@@ -134,7 +135,6 @@ def _find(config: RunConfig) -> _Inputs:
     """List the files of all sources, and say what is not there."""
     build, funnel = config.metadata.build, Funnel()
     items: list[CountItem] = []
-    files: list[SourceFile] = []
     missing: list[str] = []
     for kind, sources in _COUNTED.items():
         source = next((source for source in sources if source in build.order), None)
@@ -145,40 +145,36 @@ def _find(config: RunConfig) -> _Inputs:
         if not found:
             missing.append(_absent(source, folder, build))
         items += found
-        files += _source_files(folder, kind, found)
-    wordnets_uri, languages = _wordnets(config, files, missing, funnel)
+    wordnets_uri, languages, files = _wordnets(config, missing, funnel)
     return _Inputs(
         items=items,
         wordnets_uri=wordnets_uri,
         wordnet_languages=languages,
-        files=files,
+        wordnet_files=files,
         missing=missing,
         funnel=funnel,
     )
 
 
-def _wordnets(
-    config: RunConfig, files: list[SourceFile], missing: list[str], funnel: Funnel
-) -> tuple[str, frozenset[str]]:
+def _wordnets(config: RunConfig, missing: list[str], funnel: Funnel) -> tuple[str, frozenset[str], list[SourceFile]]:
     """Read all WordNets, which are small, and leave a file for each language."""
     build = config.metadata.build
     folder = _folder(MetadataSource.WORDNET, config) if MetadataSource.WORDNET in build.order else ""
     if not folder:
         missing.append(_absent(MetadataSource.WORDNET, folder, build))
-        return "", frozenset()
+        return "", frozenset(), []
     try:
         found = read_wordnets(*storage.resolve(folder), words=build.wordnet.words, funnel=funnel)
     except FileNotFoundError as error:
         raise UserError(f"no such folder of WordNets: {folder}") from error
     if not found.tables:
         missing.append(_absent(MetadataSource.WORDNET, folder, build))
-    files += found.files
     digests = sorted(file.digest for file in found.files)
     version = storage.version_of("metadata_wordnets", REVISION, files=digests, words=build.wordnet.words)
     uri = storage.Layout(config.root).metadata_counts(version)
     for language, table in found.tables.items():
         storage.write_table(storage.join(uri, f"{language}.parquet"), table)
-    return uri, frozenset(found.tables)
+    return uri, frozenset(found.tables), found.files
 
 
 def _folder(source: MetadataSource, config: RunConfig) -> str:
@@ -208,22 +204,28 @@ def _absent(source: MetadataSource, folder: str, build: BuildConfig) -> str:
     return f"{section}: {where}"
 
 
-def _source_files(folder: str, kind: CountKind, items: Sequence[CountItem]) -> list[SourceFile]:
-    languages: dict[str, set[str]] = {}
+def _source_files(items: Sequence[CountItem]) -> list[SourceFile]:
+    """The files of counted items; the digest of one in several slices is that of its slices' digests."""
+    by_file: dict[tuple[CountKind, str], list[CountItem]] = {}
     for item in items:
-        languages.setdefault(item.name, set()).add(item.language)
-    stamps = {name: storage.stamp(storage.join(folder, name)) for name in languages}
-    return [
-        SourceFile(
-            source=_EXPECTED[_COUNTED[kind][0]][0],
-            name=name,
-            num_bytes=stamps[name].size,
-            digest=f"mtime:{stamps[name].mtime_ns}",  # a digest of terabytes would cost as much as counting them
-            licences=_LICENCES[kind],
-            languages=tuple(sorted(found - {""})),
+        by_file.setdefault((item.kind, item.name), []).append(item)
+    files = []
+    for (kind, name), slices in by_file.items():
+        counted = [read_counted(item) for item in slices]
+        digests = [one["digest"] for one in counted]
+        joint = hashlib.sha256("".join(digests).encode()).hexdigest()
+        languages = {item.language for item in slices}.union(*(one.get("languages", []) for one in counted))
+        files.append(
+            SourceFile(
+                source=_EXPECTED[_COUNTED[kind][0]][0],
+                name=name,
+                num_bytes=max(item.end for item in slices),
+                digest=f"sha256:{digests[0]}" if len(slices) == 1 else f"sha256-of-{len(slices)}-slices:{joint}",
+                licences=_LICENCES[kind],
+                languages=tuple(sorted(languages - {""})),
+            )
         )
-        for name, found in languages.items()
-    ]
+    return files
 
 
 def _count(items: list[CountItem], config: RunConfig, progress: Progress) -> None:
@@ -368,7 +370,8 @@ def _publish(
         "merged_into_other": sorted(unnamed),
         "funnel": inputs.funnel.to_records(),
     }
-    origin = provenance(files=inputs.files, merged=merged, missing=inputs.missing, settings=settings)
+    files = [*inputs.wordnet_files, *_source_files(inputs.items)]
+    origin = provenance(files=files, merged=merged, missing=inputs.missing, settings=settings)
     version = metadata.publish(tables, config, provenance=origin)
     filesystem, path = storage.resolve(layout.metadata(version))
     manifest = read_manifest(filesystem, path)

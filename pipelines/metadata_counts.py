@@ -6,6 +6,7 @@ the counts depend on. A build that is killed, or run again with other limits, fi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
+from pyarrow import fs
 
 from metaclip_core.funnel import Funnel
 from metaclip_core.languages import Namespace, metadata_language
@@ -30,6 +32,7 @@ from pipelines.errors import UserError
 
 REVISION = 1
 _DONE = "done.json"
+_DIGESTED_BYTES = 8 << 20  # at once
 _VIEWS_SUFFIX = ".gz"
 _VIEWS_PREFIX = "pageviews-"
 
@@ -111,7 +114,8 @@ def count_batch(items: pa.Table, *, build: BuildConfig, root: str) -> pa.Table:
             if item.kind is CountKind.VIEWS
             else _count_ngrams(item, build, root, funnel)
         )
-        storage.write_json(storage.join(item.uri, _DONE), {**counted, "funnel": funnel.to_records()})
+        digest = _digest(item, build, root)
+        storage.write_json(storage.join(item.uri, _DONE), {**counted, "digest": digest, "funnel": funnel.to_records()})
     return items.select(["uri"])
 
 
@@ -131,11 +135,26 @@ def runs_folder(item: CountItem) -> str:
     return storage.join(item.uri, "runs")
 
 
+def _place(item: CountItem, build: BuildConfig, root: str) -> tuple[fs.FileSystem, str]:
+    uri = build.titles.uri if item.kind is CountKind.VIEWS else build.wikipedia.uri
+    return storage.resolve(storage.join(storage.absolute(uri or "", base=root), item.name))
+
+
+def _digest(item: CountItem, build: BuildConfig, root: str) -> str:
+    """SHA-256 of the item's bytes, read once more: little beside counting them."""
+    filesystem, path = _place(item, build, root)
+    digest = hashlib.sha256()
+    with filesystem.open_input_file(path) as file:
+        file.seek(item.offset)
+        while data := file.read(min(_DIGESTED_BYTES, item.end - file.tell())):
+            digest.update(data)
+    return digest.hexdigest()
+
+
 def _count_ngrams(item: CountItem, build: BuildConfig, root: str, funnel: Funnel) -> dict[str, Any]:
     wikipedia = build.wikipedia
-    folder = storage.absolute(wikipedia.uri or "", base=root)
     [source] = [file for file in find_inputs([item.name]) if file.name == item.name]
-    filesystem, path = storage.resolve(storage.join(folder, item.name))
+    filesystem, path = _place(item, build, root)
     runs_filesystem, runs_path = storage.resolve(runs_folder(item))
     with filesystem.open_input_file(path) as file:
         phrases = read_phrases(
@@ -151,8 +170,7 @@ def _count_ngrams(item: CountItem, build: BuildConfig, root: str, funnel: Funnel
 
 
 def _count_views(item: CountItem, build: BuildConfig, root: str, funnel: Funnel) -> dict[str, Any]:
-    folder = storage.absolute(build.titles.uri or "", base=root)
-    filesystem, path = storage.resolve(storage.join(folder, item.name))
+    filesystem, path = _place(item, build, root)
     runs_filesystem, runs_path = storage.resolve(runs_folder(item))
     runs = count_views(
         filesystem,

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import json
 import os
 import signal
@@ -114,13 +115,16 @@ def test_build_makes_the_entries_that_a_reader_derives(cluster, make_build):
     assert "living thing" in storage.read_bytes(result.report_uri).decode()
 
 
-def test_build_tells_where_entries_come_from_and_what_was_dropped(cluster, make_build):
+def test_build_tells_where_entries_come_from_and_what_was_dropped(cluster, make_build, sources):
     config = make_build()
     result, _ = built(config)
     origin = result.manifest.provenance
     files = {file["name"]: file for file in origin["files"]}
     assert files["wn-data-eng.tab"]["licences"] == ["CC BY 4.0"]
-    assert files["enwiki-20240501-pages-articles-multistream.xml.bz2"]["languages"] == ["en"]
+    dump = sources / "wikipedia" / "enwiki-20240501-pages-articles-multistream.xml.bz2"
+    assert files[dump.name]["languages"] == ["en"]
+    assert files[dump.name]["digest"] == f"sha256:{hashlib.sha256(dump.read_bytes()).hexdigest()}"
+    assert files["pageviews-20240501-000000.gz"]["languages"] == ["en", "lad", "other", "zh"]
     dropped = {
         (stage["stage"], reason): rows
         for stage in origin["settings"]["funnel"]
