@@ -222,6 +222,7 @@ def test_store_that_ends_a_file_early_is_an_error_and_publishes_nothing(crawl, t
     assert list(tmp_path.rglob("*.parquet*")) == []
 
 
+@pytest.mark.slow  # the same kind of fault as in test_curate.py
 def test_job_killed_and_run_again_repeats_no_finished_file(reference, crawl, tmp_path):
     command = [sys.executable, "-m", "ray_jobs.links", "--wat", str(crawl), "--out", str(tmp_path), "--json"]
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
