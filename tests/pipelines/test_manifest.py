@@ -33,7 +33,7 @@ def put(pool, *shards):
 
 
 def test_manifest_of_a_new_pool_numbers_its_shards_by_name(pool, config):
-    put(pool, "b.tar", "a.tar", "deep/c.tar", "notes.txt", "a.tar.gz")
+    put(pool, "b.tar", "a.tar", "deep/c.tar", "notes.txt", "a.tar.bz2")
     manifest = update_manifest(config)
     assert names(manifest) == ["a.tar", "b.tar", "deep/c.tar"]
     assert manifest.table["shard"].to_pylist() == [0, 1, 2]
