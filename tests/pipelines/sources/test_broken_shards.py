@@ -50,4 +50,4 @@ def test_memory_of_reading_the_largest_is_a_few_pieces(tmp_path):
         read(tmp_path, shard)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 16 << 20, shard.name  # two requests of 4 MiB, and pieces of them
+        assert peak < 8 << 20, shard.name
