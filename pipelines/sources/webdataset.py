@@ -35,7 +35,7 @@ TEXT_SUFFIX = "txt"
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXTS = ("texts", "captions")  # keys of the JSON; the first that is there
 _KIND = ("type", "kind")  # keys of a text
-_STREAM_BUFFER = 3 << 20  # bytes of a request, held twice; a store answers after some 30 ms
+_STREAM_BUFFER = 3 << 19  # bytes of a request, held twice; a store answers after some 30 ms
 _GROUP_BYTES = 4 << 20  # of images
 
 
