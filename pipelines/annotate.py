@@ -18,7 +18,8 @@ from metaclip_core.identify import Identified, Identifier, judge_jointly
 from metaclip_core.matching import EntryMatcher
 from metaclip_core.records import ANNOTATED, ANNOTATED_CAPTION, PAIR, check
 from pipelines import storage
-from pipelines.config import JointCaptions, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config.curation import JointCaptions
 from pipelines.errors import UserError
 from pipelines.identifier import identifier_version, open_identifier
 from pipelines.manifest import Manifest

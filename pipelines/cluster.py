@@ -12,7 +12,7 @@ import ray
 from ray.data import DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from pipelines.config import ComputeConfig
+from pipelines.config.compute import ComputeConfig
 from pipelines.errors import UserError
 
 _PACE_S = 0.03

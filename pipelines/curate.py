@@ -12,7 +12,8 @@ from metaclip_core.languages import OTHER
 from metaclip_core.metadata.store import read_manifest
 from pipelines import annotate, count, deduplicate, storage, thresholds
 from pipelines.cluster import check_matcher_cpus, connected
-from pipelines.config import PoolFormat, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config.pool import PoolFormat
 from pipelines.curated import Curated
 from pipelines.errors import UserError
 from pipelines.identifier import identifier_version, unreachable

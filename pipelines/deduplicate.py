@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from pipelines import storage
 from pipelines.annotate import read_annotations
-from pipelines.config import DuplicatePolicy, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config.curation import DuplicatePolicy
 from pipelines.curated import Curated
 from pipelines.manifest import Manifest
 

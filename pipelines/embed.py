@@ -14,7 +14,7 @@ from metaclip_core.images import decode
 from metaclip_core.model import encode_images, encode_texts, load_model
 from metaclip_core.records import DropReason
 from pipelines import storage
-from pipelines.config import ComputeConfig
+from pipelines.config.compute import ComputeConfig
 
 _MAX_PIXELS = 100_000_000
 

@@ -10,7 +10,8 @@ from metaclip_core.fasttext_file import ModelFileError
 from metaclip_core.identify import Identifier, LanguageIdentifier
 from metaclip_core.identify_cld2 import Cld2Identifier
 from pipelines import storage
-from pipelines.config import IdentifierName, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config.curation import IdentifierName
 from pipelines.errors import UserError
 
 

@@ -29,7 +29,8 @@ from metaclip_core.metadata.totals import total_views
 from metaclip_core.metadata.wordnet import read_wordnets
 from pipelines import metadata, storage
 from pipelines.cluster import connected
-from pipelines.config import BuildConfig, MetadataSource, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config.metadata import BuildConfig, MetadataSource
 from pipelines.errors import UserError
 from pipelines.identifier import open_identifier
 from pipelines.metadata_counts import (

@@ -27,7 +27,8 @@ from metaclip_core.metadata.ngrams import write_runs
 from metaclip_core.metadata.pageviews import count_views
 from metaclip_core.metadata.wikipedia import read_phrases
 from pipelines import storage
-from pipelines.config import BuildConfig, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config.metadata import BuildConfig
 from pipelines.errors import UserError
 
 REVISION = 1

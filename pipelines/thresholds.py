@@ -12,7 +12,8 @@ import ray
 from metaclip_core.balancing import thresholds
 from metaclip_core.sampling import ProbabilityTables, expected_kept
 from pipelines import storage
-from pipelines.config import CurationConfig, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config.curation import CurationConfig
 from pipelines.count import read_counts
 from pipelines.curated import Curated
 from pipelines.deduplicate import read_unique

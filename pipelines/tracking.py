@@ -22,7 +22,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from pipelines.config import RunConfig, TrackingConfig
+from pipelines.config import RunConfig
+from pipelines.config.compute import TrackingConfig
 from pipelines.errors import UserError
 from pipelines.storage import first_line
 

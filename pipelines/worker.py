@@ -29,7 +29,8 @@ from metaclip_core.positions import Positions
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.checkpoint import Progress
-from pipelines.config import RunConfig, TrainingConfig
+from pipelines.config import RunConfig
+from pipelines.config.training import TrainingConfig
 from pipelines.curated import Curated
 from pipelines.stream import ExampleStream, consume
 from pipelines.window import window_of

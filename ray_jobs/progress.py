@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipelines.config import TrainingConfig
+from pipelines.config.training import TrainingConfig
 
 
 class StepBars:

@@ -6,7 +6,8 @@ from hypothesis import settings
 
 from metaclip_core.sample.pool import write_sample
 from pipelines.cluster import connected
-from pipelines.config import ComputeConfig, build_config
+from pipelines.config import build_config
+from pipelines.config.compute import ComputeConfig
 from tests.stores import running_store
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure

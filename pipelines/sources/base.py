@@ -10,7 +10,8 @@ import pyarrow as pa
 from metaclip_core.funnel import Funnel
 from metaclip_core.records import DropReason
 from pipelines import storage
-from pipelines.config import PoolFormat, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config.pool import PoolFormat
 from pipelines.sources.parquet import ParquetSource
 from pipelines.sources.webdataset import WebDatasetSource
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pat
 
-from pipelines.config import ColumnsConfig
+from pipelines.config.pool import ColumnsConfig
 
 DEFAULT_KIND = "alt"
 _KINDS = ("kind", "type")  # names of the field that says where a caption comes from

@@ -20,7 +20,7 @@ from metaclip_core.pairs import pair_id
 from metaclip_core.records import PAIR, DropReason, Stage
 from metaclip_core.sifting import sift_caption
 from pipelines import storage
-from pipelines.config import PoolConfig
+from pipelines.config.pool import PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.columns import as_bytes, decoded, find_problem, raw_captions
 from pipelines.sources.listing import list_files

@@ -22,7 +22,7 @@ from metaclip_core.pairs import pair_id
 from metaclip_core.records import PAIR, DropReason, Stage
 from metaclip_core.sifting import sift_caption
 from pipelines import storage
-from pipelines.config import PoolConfig
+from pipelines.config.pool import PoolConfig
 from pipelines.sources.gunzip import GunzipStream
 from pipelines.sources.listing import list_files
 from pipelines.sources.ranges import read_ranges, stream_ranges

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from metaclip_core.funnel import Funnel
-from pipelines.config import PoolConfig
+from pipelines.config.pool import PoolConfig
 from pipelines.sources import ranges
 from pipelines.sources.ranges import read_ranges
 from pipelines.sources.tar import read_members

@@ -9,7 +9,7 @@ from metaclip_core.matching import EntryMatcher
 from metaclip_core.records import ANNOTATED, PAIR
 from metaclip_core.text import Normaliser, NormaliserMode
 from pipelines.annotate import annotate_batch
-from pipelines.config import JointCaptions
+from pipelines.config.curation import JointCaptions
 from pipelines.curate import curate, language_table
 from pipelines.metadata import import_metadata
 from tests.fasttext_models import model_bytes

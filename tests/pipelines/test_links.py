@@ -22,7 +22,8 @@ from metaclip_core.pairs import pair_id
 from metaclip_core.records import LINK, DropReason, Stage
 from metaclip_core.wat import LinkLimits
 from pipelines import links, storage
-from pipelines.config import PoolConfig, build_config
+from pipelines.config import build_config
+from pipelines.config.pool import PoolConfig
 from pipelines.errors import UserError
 from pipelines.links import make_links
 from pipelines.sources.webdataset import WebDatasetSource

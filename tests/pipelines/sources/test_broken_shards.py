@@ -7,7 +7,7 @@ import pytest
 
 from metaclip_core.funnel import Funnel
 from metaclip_core.records import PAIR
-from pipelines.config import PoolConfig
+from pipelines.config.pool import PoolConfig
 from pipelines.sources.webdataset import WebDatasetSource
 from tests.pipelines.sources.broken_shards import (
     MAX_CAPTION_CHARS,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from metaclip_core.funnel import Funnel
 from metaclip_core.pairs import pair_id
 from metaclip_core.records import PAIR, DropReason, Stage, check
-from pipelines.config import ColumnsConfig, PoolConfig
+from pipelines.config.pool import ColumnsConfig, PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.parquet import ParquetSource
 from pipelines.steady import StoreError

@@ -1,0 +1,39 @@
+"""Where it runs and where it is recorded: never part of a version."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from metaclip_core.automata.engines import Engine
+from pipelines.config.base import Count, Section, Uri
+
+
+class TrackingConfig(Section):
+    """The record in MLflow."""
+
+    uri: Uri | None = None  # None: a sqlite file in `state`
+    experiment: str = "worldwide-clip"
+    state: str = "~/.local/state/metaclip"
+
+
+class ComputeConfig(Section):
+    """Where it runs. Never part of a version: results do not depend on it."""
+
+    address: str | None = None  # a Ray cluster; None: RAY_ADDRESS, else one on this machine
+    local_cpus: Count = 6  # logical CPUs of a cluster on this machine
+    object_store_mb: Count = 512  # of a cluster on this machine
+    max_actors: Count = 2  # of a curation stage
+    matcher_engine: Engine = Engine.PYAHOCORASICK
+    matcher_budget_mb: Count | None = None  # of automata held by one matcher; None: of all languages met
+    matcher_threads: Count = 1  # that share one matcher
+    shard_blocks: Count = 2_000  # read tasks planned at once
+    num_workers: Count = 2
+    use_gpu: bool = False
+    worker_cpus: Annotated[float, Field(gt=0)] = 1
+    worker_threads: Count = 1
+    feed_actors: Count = 1
+    decode_actors: Count = 1
+    max_failures: Annotated[int, Field(ge=-1)] = 3
+    timeout_s: Count = 600  # without progress of the data stream

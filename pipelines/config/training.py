@@ -1,0 +1,57 @@
+"""The stream, the model, its optimisation and its evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from pipelines.config.base import Count, Section, Uri
+
+
+class FeedConfig(Section):
+    """The stream of training examples."""
+
+    window_positions: Count = 8_192
+    interleaved_shards: Count = 8
+    chunk_rows: Count = 16  # rows of one shard that stand together
+    shuffle_rows: Annotated[int, Field(ge=0)] = 2_048  # per worker
+    decode_rows: Count = 256
+    max_pixels: Count = 50_000_000
+
+
+class ModelConfig(Section):
+    """The model and its tokenizer."""
+
+    preset: str = "tiny"
+    vocab_size: Count = 4_096
+    tokenizer_captions: Count = 200_000  # at most so many train the tokenizer
+
+
+class TrainingConfig(Section):
+    """The optimisation."""
+
+    steps: Count = 1_000
+    global_batch_size: Count = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: Annotated[float, Field(ge=0)] = 0.2
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    checkpoint_every_steps: Count = 500
+    log_every_steps: Count = 20
+    checkpoints_kept: Count = 2
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Self:
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} is more than steps {self.steps}")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What a model is measured on."""
+
+    sets: list[Uri] = Field(default_factory=list)  # folders; relative to the root
+    batch_rows: Count = 256
