@@ -6,6 +6,8 @@ import hashlib
 
 NUM_HEX_DIGITS = 24
 
+MAX_URL_CHARS = 4_096
+
 _BLANKS = str.maketrans("", "", "\t ")
 
 
@@ -20,3 +22,10 @@ def pair_id(url: str | None, fallback: str) -> str:
     """
     name = (url or "").translate(_BLANKS) or fallback
     return hashlib.sha224(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:NUM_HEX_DIGITS]
+
+
+def shown_url(url: str | None) -> str | None:
+    """`url` as it is stored with a pair: cut after `MAX_URL_CHARS`, what is no text replaced; None if it is blank."""
+    if not (url or "").translate(_BLANKS):
+        return None
+    return str(url)[:MAX_URL_CHARS].encode("utf-8", "replace").decode()

@@ -24,6 +24,7 @@ ANNOTATED_CAPTION = pa.struct(
 PAIR = pa.schema(
     [
         ("pair_id", pa.string()),  # 24 hex digits, see `pairs.pair_id`
+        ("url", pa.string()),  # of the image, see `pairs.shown_url`; null where the pool gives none
         ("shard", pa.int32()),  # the shard's number in the pool's manifest
         ("row", pa.int32()),  # ordinal of the pair's key in its shard, bad ones counted
         ("captions", pa.list_(CAPTION)),

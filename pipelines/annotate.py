@@ -29,7 +29,7 @@ from pipelines.steady import SteadyFile
 
 _log = logging.getLogger(__name__)
 
-REVISION = 2
+REVISION = 3
 _FUNNEL = b"funnel"
 
 

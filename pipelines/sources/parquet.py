@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from metaclip_core.funnel import Funnel
-from metaclip_core.pairs import pair_id
+from metaclip_core.pairs import pair_id, shown_url
 from metaclip_core.records import PAIR, DropReason, Stage
 from metaclip_core.sifting import sift_caption
 from pipelines import storage
@@ -123,7 +123,7 @@ class ParquetSource:
         key = record[columns.key] if columns.key else None
         key = row if key is None else decoded(key) if isinstance(key, bytes) else key
         place = {"row": row, "image_offset": row, "image_length": 1}
-        return {"pair_id": pair_id(url, f"{name}/{key}"), "captions": captions, **place}
+        return {"pair_id": pair_id(url, f"{name}/{key}"), "url": shown_url(url), "captions": captions, **place}
 
     def _inline(self, cell: bytes | DropReason | None) -> bytes | DropReason:
         if cell is None:

@@ -18,7 +18,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from metaclip_core.funnel import Funnel
-from metaclip_core.pairs import pair_id
+from metaclip_core.pairs import pair_id, shown_url
 from metaclip_core.records import PAIR, DropReason, Stage
 from metaclip_core.sifting import sift_caption
 from pipelines import storage
@@ -145,6 +145,7 @@ class WebDatasetSource:
             return DropReason.NO_CAPTION
         return {
             "pair_id": pair_id(url, fallback),
+            "url": shown_url(url),
             "captions": captions,
             "image_offset": image.offset,
             "image_length": image.length,

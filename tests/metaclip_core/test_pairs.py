@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaclip_core.pairs import pair_id
+from metaclip_core.pairs import MAX_URL_CHARS, pair_id, shown_url
 
 
 def test_pair_id_of_a_url_is_the_start_of_its_sha224():
@@ -42,3 +42,21 @@ def test_pair_id_of_any_text_is_24_hex_digits_and_always_the_same(url, fallback)
 
 def test_pair_id_of_lone_surrogates_tells_them_apart():
     assert pair_id("\ud800", "x") != pair_id("\ud801", "x")
+
+
+@given(st.none() | st.text(st.characters()))
+def test_shown_url_of_any_text_can_be_stored(url):
+    shown = shown_url(url)
+    assert shown is None or shown.encode()
+    if url and url.strip(" \t") and url.isascii():
+        assert shown == url
+
+
+def test_shown_url_of_a_long_address_is_its_start():
+    url = "https://example.org/" + "a" * MAX_URL_CHARS
+    assert shown_url(url) == url[:MAX_URL_CHARS]
+
+
+@pytest.mark.parametrize("url", [None, "", " \t "])
+def test_shown_url_of_a_blank_one_is_null(url):
+    assert shown_url(url) is None

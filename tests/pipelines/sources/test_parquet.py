@@ -144,6 +144,7 @@ def test_captions_of_every_form_are_read(pool, captions, expected):
     assert [[(c["kind"], c["text"]) for c in pair["captions"]] for pair in pairs] == expected
     assert [(pair["shard"], pair["row"]) for pair in pairs] == [(3, 0), (3, 1)]
     assert [pair["pair_id"] for pair in pairs] == [pair_id(f"http://host/{row}", "") for row in range(2)]
+    assert [pair["url"] for pair in pairs] == ["http://host/0", "http://host/1"]
     assert pool.images(pairs) == [b"image 0", b"image 1"]
 
 

@@ -84,6 +84,7 @@ def test_members_of_a_key_in_any_order_are_one_pair(pool, order):
     (pair,) = pool.read(archive_of(*[(name, contents[name]) for name in order], ("b.jpg", b""), ("b.txt", b"x")))[:1]
     assert pair["captions"] == [{"kind": "alt", "text": "one"}, {"kind": "alt", "text": "two"}]
     assert (pair["shard"], pair["row"], pair["pair_id"]) == (3, 0, pair_id("http://host/a.jpg", ""))
+    assert pair["url"] == "http://host/a.jpg"
     assert pool.images([pair]) == [b"image"]
 
 
@@ -307,7 +308,7 @@ def test_pair_without_url_is_named_by_shard_and_key(pool, url):
 
 def test_url_with_a_lone_surrogate_is_a_name_like_any_other(pool):
     (pair,) = pool.read(archive_of(("k.jpg", b"i"), ("k.json", metadata("x", url="http://\ud800"))))
-    assert len(pair["pair_id"]) == 24
+    assert (len(pair["pair_id"]), pair["url"]) == (24, "http://?")
 
 
 def sample_members(number, *, bad=False):
