@@ -28,7 +28,7 @@ def run(config, witness, *kill_at):
     recipe = witness.parent / "recipe.json"
     recipe.write_text(config.model_dump_json())
     command = [sys.executable, str(PROGRAM), str(recipe), str(witness), *map(str, kill_at)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
