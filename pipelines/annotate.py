@@ -68,11 +68,14 @@ def _identify(
     return judge_jointly(alone, texts, offsets, identifier=identifier, min_score=min_score)
 
 
-class Annotate:
-    """Reads shards and writes their annotations; holds the identifier and the automata of one metadata version."""
+class Annotator:
+    """`annotate_batch` as a recipe wants it; holds the identifier and the automata of one metadata version.
 
-    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str, identifier_version: str) -> None:
-        self._source = open_source(config)
+    Raises:
+        UserError: the identifier can't be opened, or is another one than where the job was started.
+    """
+
+    def __init__(self, config: RunConfig, *, metadata_uri: str, identifier_version: str) -> None:
         self._curation = config.curation
         self._identifier = open_identifier(config)
         if self._identifier.version != identifier_version:
@@ -81,13 +84,37 @@ class Annotate:
                 f"and {identifier_version} where the job was started"
             )
         self._matcher = open_matcher(config, metadata_uri, revision=REVISION)
+
+    def __call__(self, pairs: pa.Table) -> pa.Table:
+        """PAIR in, ANNOTATED out. Several threads may share one."""
+        return annotate_batch(
+            pairs,
+            self._identifier,
+            self._matcher,
+            min_score=self._curation.min_language_score,
+            joint=self._curation.joint_captions,
+        )
+
+    @property
+    def num_reloads(self) -> int:
+        """How often a language was loaded again under the matcher's budget."""
+        return self._matcher.num_reloads
+
+
+class Annotate:
+    """Reads shards and writes their annotations."""
+
+    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str, identifier_version: str) -> None:
+        self._source = open_source(config)
+        self._annotator = Annotator(config, metadata_uri=metadata_uri, identifier_version=identifier_version)
+        self._batch_rows = config.curation.batch_rows
         self._annotations_uri = annotations_uri
 
     def __call__(self, shards: pa.Table) -> pa.Table:
         """Rows of the manifest in, the numbers of the shards annotated out."""
         for shard in shards.to_pylist():
             self._annotate(shard["name"], shard["shard"])
-        _log.info("%d languages loaded again under the matcher's budget so far", self._matcher.num_reloads)
+        _log.info("%d languages loaded again under the matcher's budget so far", self._annotator.num_reloads)
         return shards.select(["shard"])
 
     def _annotate(self, name: str, shard: int) -> None:
@@ -97,16 +124,8 @@ class Annotate:
             storage.publishing(uri) as (filesystem, path),
             pq.ParquetWriter(path, ANNOTATED, filesystem=filesystem, compression="zstd") as writer,
         ):
-            batches = self._source.read_captions(name, shard=shard, batch_rows=self._curation.batch_rows, funnel=funnel)
-            for pairs in batches:
-                annotated = annotate_batch(
-                    pairs,
-                    self._identifier,
-                    self._matcher,
-                    min_score=self._curation.min_language_score,
-                    joint=self._curation.joint_captions,
-                )
-                writer.write_table(annotated)
+            for pairs in self._source.read_captions(name, shard=shard, batch_rows=self._batch_rows, funnel=funnel):
+                writer.write_table(self._annotator(pairs))
             writer.add_key_value_metadata({_FUNNEL.decode(): funnel.to_json()})
 
 

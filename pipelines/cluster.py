@@ -16,7 +16,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.errors import UserError
 
 _PACE_S = 0.03
-_FEED_CPUS = 1  # for Ray Data's own read tasks
+_READ_CPUS = 1  # for Ray Data's own read tasks
 
 
 @contextmanager
@@ -91,18 +91,23 @@ def check_matcher_cpus(compute: ComputeConfig) -> None:
         )
 
 
-def check_cpus(compute: ComputeConfig) -> None:
+def check_cpus(compute: ComputeConfig, *, feed_cpus: int) -> None:
     """Refuse what would starve: Ray Data without a CPU of its own hangs in silence.
+
+    Args:
+        compute: what the recipe asks for.
+        feed_cpus: of each actor of the feed.
 
     Raises:
         UserError: the cluster is too small; with the arithmetic.
     """
     workers = compute.num_workers * compute.worker_cpus
-    data = compute.feed_actors + compute.decode_actors + _FEED_CPUS
+    data = compute.feed_actors * feed_cpus + compute.decode_actors + _READ_CPUS
     available = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
     if available < workers + data:
         raise UserError(
             f"too few CPUs: {compute.num_workers} workers × {compute.worker_cpus:g} + {data} for the data stream "
-            f"({compute.feed_actors} feed, {compute.decode_actors} decode, {_FEED_CPUS} read) = {workers + data:g}, "
+            f"({compute.feed_actors} feed × {feed_cpus}, {compute.decode_actors} decode, {_READ_CPUS} read) "
+            f"= {workers + data:g}, "
             f"and the cluster has {available:g}; lower compute.num_workers or raise compute.local_cpus"
         )

@@ -86,11 +86,16 @@ def _write_all(manifest: Manifest, config: RunConfig, curated: Curated) -> int:
     return sum(int(row["duplicates"]) for row in written.iter_rows())
 
 
+def read_duplicates(curated: Curated, shard: int) -> pa.Array:
+    """The rows of a shard that counting and both feeds skip: int32, ascending."""
+    try:
+        skipped = storage.read_table(storage.shard_file(curated.duplicates_uri, shard))
+    except FileNotFoundError:
+        return pa.array([], pa.int32())
+    return skipped["row"].combine_chunks()
+
+
 def read_unique(curated: Curated, shard: int, *, columns: list[str] | None = None) -> pa.Table:
     """The annotations of a shard without the pairs that an earlier one has."""
     annotated = read_annotations(curated.annotations_uri, shard, columns=columns)
-    try:
-        duplicates = storage.read_table(storage.shard_file(curated.duplicates_uri, shard))
-    except FileNotFoundError:
-        return annotated
-    return annotated.filter(pc.invert(pc.is_in(annotated["row"], value_set=duplicates["row"].combine_chunks())))
+    return annotated.filter(pc.invert(pc.is_in(annotated["row"], value_set=read_duplicates(curated, shard))))

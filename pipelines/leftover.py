@@ -10,7 +10,7 @@ from metaclip_core.ledger import Ledger
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
 from pipelines.deduplicate import read_unique
-from pipelines.feed import draw_item
+from pipelines.draw import draw_rows
 from pipelines.thresholds import load_tables
 
 _POSITIONS_PER_BATCH = 8
@@ -32,7 +32,7 @@ class LeftOver:
     def _rows(self, position: int) -> pa.Table:
         epochs, shards = self._ledger.order.locate([position])
         annotated = read_unique(self._curated, int(shards[0]))
-        rows = draw_item(annotated, self._tables, epoch=int(epochs[0]), seed=self._seed).rows
+        rows = draw_rows(annotated, self._tables, epoch=int(epochs[0]), seed=self._seed).rows
         left = ~self._ledger.has_ended(position, rows["row"].to_numpy().astype(np.int64))
         return rows.select(["epoch", "shard", "row"]).filter(pa.array(left))
 

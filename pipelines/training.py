@@ -20,13 +20,14 @@ from metaclip_core.model import SHAPES, Preset, create_model, save_model
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
-from pipelines.cluster import check_cpus, connected, prepare_data
+from pipelines.cluster import check_cpus, check_matcher_cpus, connected, prepare_data
 from pipelines.config import RunConfig
+from pipelines.config.training import FeedMode
 from pipelines.curate import CurationResult, load_curation
 from pipelines.curated import Curated
 from pipelines.decode import apply_decode
 from pipelines.errors import UserError
-from pipelines.feed import apply_feed
+from pipelines.feed import apply_feed, feed_cpus
 from pipelines.leftover import find_leftover
 from pipelines.manifest import load_manifest
 from pipelines.tokenizer import make_tokenizer
@@ -74,12 +75,13 @@ class RecordMetrics(ray.train.UserCallback):
 
 def run_name(config: RunConfig, curated: Curated) -> str:
     """The name of the run with this configuration: what its result depends on is in it, where it runs is not."""
+    content = config.model_dump(mode="json", include={"seed", "feed", "model", "training"}, exclude={"feed": {"mode"}})
     version = storage.version_of(
         "run",
         REVISION,
         thresholds=curated.thresholds_uri.rsplit("/", 1)[-1],
         manifest=curated.manifest_digest,
-        **config.model_dump(mode="json", include={"seed", "feed", "model", "training"}),
+        **content,
     )
     return f"{config.recipe}-{version[:8]}"
 
@@ -101,7 +103,9 @@ def train(config: RunConfig, *, report: Report) -> TrainResult:
     except FileNotFoundError:
         pass
     with connected(config.compute):
-        check_cpus(config.compute)
+        if config.feed.mode is FeedMode.RAW:
+            check_matcher_cpus(config.compute)
+        check_cpus(config.compute, feed_cpus=feed_cpus(config))
         return _train(config, curation, name, report)
 
 

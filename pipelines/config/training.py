@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -9,9 +10,17 @@ from pydantic import Field, model_validator
 from pipelines.config.base import Count, Section, Uri
 
 
+class FeedMode(StrEnum):
+    """What a draw is made from. Both draw the same pairs, so a run may go on with the other."""
+
+    ANNOTATED = "annotated"  # the stored annotations; then kept images are read, in ranges
+    RAW = "raw"  # the shards, read whole and annotated anew
+
+
 class FeedConfig(Section):
     """The stream of training examples."""
 
+    mode: FeedMode = FeedMode.ANNOTATED  # no part of a version
     window_positions: Count = 8_192
     interleaved_shards: Count = 8
     chunk_rows: Count = 16  # rows of one shard that stand together

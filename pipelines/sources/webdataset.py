@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any
 
 import pyarrow as pa
 
 from metaclip_core.funnel import Funnel
 from metaclip_core.pairs import pair_id, shown_url
-from metaclip_core.records import PAIR, DropReason, Stage
+from metaclip_core.records import DropReason, Stage
 from metaclip_core.sifting import sift_caption
 from pipelines import storage
 from pipelines.config.pool import PoolConfig
 from pipelines.sources.gunzip import GunzipStream
 from pipelines.sources.listing import list_files
+from pipelines.sources.pairs import Pairs, chosen, in_batches
 from pipelines.sources.ranges import read_ranges, stream_ranges
 from pipelines.sources.tar import Fault, Member, read_members
 from pipelines.steady import SteadyFile
@@ -68,22 +70,17 @@ class WebDatasetSource:
 
     def read_captions(self, name: str, *, shard: int, batch_rows: int, funnel: Funnel) -> Iterator[pa.Table]:
         """The pairs of a shard as tables of PAIR; what is dropped is counted in `funnel`. Reads each byte once."""
-        path = f"{self._path}/{name}"
-        rows: list[dict[str, Any]] = []
-        funnel.enter(Stage.SHARDS)
-        with self._open(path) as stream:
-            for row, sample in enumerate(self._samples(stream, path, funnel)):
-                funnel.enter(Stage.READ)
-                pair = self._pair(sample, f"{name}/{sample.key}", funnel)
-                if isinstance(pair, DropReason):
-                    funnel.drop(Stage.READ, pair)
-                    continue
-                rows.append({**pair, "shard": shard, "row": row})
-                if len(rows) == batch_rows:
-                    yield pa.Table.from_pylist(rows, PAIR)
-                    rows = []
-        if rows:
-            yield pa.Table.from_pylist(rows, PAIR)
+        read = self._read(name, shard=shard, wanted=self._is_metadata, funnel=funnel)
+        for table, _ in in_batches(read, max_rows=batch_rows, max_bytes=0):
+            yield table
+
+    def read_pairs(
+        self, name: str, *, shard: int, batch_rows: int, batch_bytes: int, funnel: Funnel
+    ) -> Iterator[Pairs]:
+        """`read_captions` with the images. Reads each byte once, and holds the images of a batch."""
+        read = self._read(name, shard=shard, wanted=self._is_needed, funnel=funnel)
+        for table, images in in_batches(read, max_rows=batch_rows, max_bytes=batch_bytes):
+            yield Pairs(table, partial(chosen, images))
 
     def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> Iterator[bytes]:
         """The bytes of some images of a shard, in the order asked for; lazy, a bounded group at once."""
@@ -96,15 +93,33 @@ class WebDatasetSource:
             places = offsets[group.start : group.stop], lengths[group.start : group.stop]
             yield from read_ranges(self._filesystem, path, *places)
 
+    def _read(
+        self, name: str, *, shard: int, wanted: Callable[[str, int], bool], funnel: Funnel
+    ) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+        """Values of PAIR, and the image's bytes where `wanted` takes images."""
+        path = f"{self._path}/{name}"
+        funnel.enter(Stage.SHARDS)
+        with self._open(path) as stream:
+            for row, sample in enumerate(self._samples(stream, path, wanted, funnel)):
+                funnel.enter(Stage.READ)
+                pair = self._pair(sample, f"{name}/{sample.key}", funnel)
+                if isinstance(pair, DropReason):
+                    funnel.drop(Stage.READ, pair)
+                    continue
+                image = sample.first(IMAGE_SUFFIXES)
+                yield {**pair, "shard": shard, "row": row}, image.data if image else None
+
     def _open(self, path: str) -> io.BufferedReader:
         return io.BufferedReader(SteadyFile(self._filesystem, path), _STREAM_BUFFER)
 
-    def _samples(self, stream: IO[bytes], path: str, funnel: Funnel) -> Iterator[_Sample]:
+    def _samples(
+        self, stream: IO[bytes], path: str, wanted: Callable[[str, int], bool], funnel: Funnel
+    ) -> Iterator[_Sample]:
         content = GunzipStream(stream) if _is_gzipped(path) else stream
         sample: _Sample | None = None
         num_members, num_faults = 0, 0
         truncated = False
-        for member in read_members(content, wanted=self._wanted):
+        for member in read_members(content, wanted=wanted):
             if isinstance(member, Fault):
                 num_faults += 1
                 truncated |= member is Fault.TRUNCATED
@@ -126,9 +141,12 @@ class WebDatasetSource:
         elif truncated:
             funnel.drop(Stage.SHARDS, DropReason.SHARD_TRUNCATED)
 
-    def _wanted(self, name: str, length: int) -> bool:
-        suffix = name.rpartition(".")[2].lower()
-        return suffix in (JSON_SUFFIX, TEXT_SUFFIX) and length <= self._pool.max_metadata_bytes
+    def _is_metadata(self, name: str, length: int) -> bool:
+        return _suffix(name) in (JSON_SUFFIX, TEXT_SUFFIX) and length <= self._pool.max_metadata_bytes
+
+    def _is_needed(self, name: str, length: int) -> bool:
+        is_image = _suffix(name) in IMAGE_SUFFIXES and length <= self._pool.max_image_bytes
+        return is_image or self._is_metadata(name, length)
 
     def _pair(self, sample: _Sample, fallback: str, funnel: Funnel) -> dict[str, Any] | DropReason:
         image = sample.first(IMAGE_SUFFIXES)
@@ -158,6 +176,10 @@ class WebDatasetSource:
         elif isinstance(text, list) and len(text) == len(("kind", "text")):
             kind, text = text
         return sift_caption(kind, text, max_chars=self._pool.max_caption_chars, funnel=funnel)
+
+
+def _suffix(name: str) -> str:
+    return name.rpartition(".")[2].lower()
 
 
 def _is_gzipped(name: str) -> bool:

@@ -68,6 +68,7 @@ def test_several_mistakes_are_told_at_once():
         ({"pool": None}, "pool"),
         ({"compute": {"max_failures": -2}}, "compute.max_failures"),
         ({"feed": {"shuffle_rows": 2.5}}, "feed.shuffle_rows"),
+        ({"feed": {"mode": "both"}}, "feed.mode"),
     ],
 )
 def test_impossible_value_is_refused_with_its_path(recipe, path):

@@ -69,8 +69,10 @@ def drawn_before(config, ledger):
     return rows
 
 
-def test_training_killed_in_mid_epoch_trains_on_no_row_twice_and_loses_none(make_config, tmp_path):
-    config = make_config("training.steps=60", "training.checkpoint_every_steps=7", "compute.max_failures=2")
+@pytest.mark.parametrize("mode", ["annotated", pytest.param("raw", marks=pytest.mark.slow)])
+def test_training_killed_in_mid_epoch_trains_on_no_row_twice_and_loses_none(make_config, tmp_path, mode):
+    settings = ["training.steps=60", "training.checkpoint_every_steps=7", "compute.max_failures=2"]
+    config = make_config(*settings, f"feed.mode={mode}")
     result = run(config, tmp_path / "witness", 20)
     trained, num_groups = lineage(tmp_path / "witness", num_workers=2, batch_rows=8)
     assert num_groups == 2, "the worker was to be killed once"

@@ -16,6 +16,7 @@ from pipelines.config.pool import ColumnsConfig, PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.parquet import ParquetSource
 from pipelines.steady import StoreError
+from tests.pipelines.sources.raw_pairs import assert_reads_the_same, read_pairs
 
 SHARD = "deep/00.parquet"
 MIB = 1 << 20
@@ -192,6 +193,7 @@ def test_images_that_are_missing_or_too_large_are_told_when_they_are_asked_for(p
     expected = [b"x", DropReason.NO_IMAGE, DropReason.IMAGE_BYTES_OVER_LIMIT, b"x" * 5_000]
     assert pool.images(pairs) == expected
     assert pool.images([]) == []
+    assert_reads_the_same(pool.source, SHARD, batch_bytes=5_000)
 
 
 @settings(deadline=None, max_examples=50)
@@ -205,6 +207,7 @@ def test_any_rows_of_any_row_groups_give_their_images(pool, good, group_rows, ba
     kept = [pair for pair in pairs if data.draw(st.booleans())]
     assert pool.images(kept) == [images[pair["row"]] for pair in kept]
     assert_adds_up(pool, pairs)
+    assert_reads_the_same(pool.source, SHARD, batch_rows=batch_rows, batch_bytes=data.draw(st.integers(0, 9_000)))
 
 
 def assert_adds_up(pool, pairs):
@@ -234,6 +237,15 @@ def test_kept_images_read_no_row_group_without_one(pool, monkeypatch):
     pool.store.num_bytes = 0
     assert list(pool.source.read_images(SHARD, [11, 14, 37], [1, 1, 1])) == [LARGE[11], LARGE[14], LARGE[37]]
     assert 2 * MIB > pool.store.num_bytes > 1 * MIB  # of 6
+
+
+def test_pairs_are_read_with_their_images_once(pool, monkeypatch):
+    monkeypatch.setattr(pool.source, "_pool", PoolConfig(format="parquet"))
+    pool.put(table_of([f"text {row}" for row in range(60)], images=LARGE), row_group_size=10)
+    pool.store.num_bytes = 0
+    pairs, images, _ = read_pairs(pool.source, SHARD, batch_bytes=MIB)
+    assert (len(pairs), images) == (60, LARGE)
+    assert pool.store.num_bytes < (pool.folder / SHARD).stat().st_size + 80_000  # and the footer
 
 
 def test_images_are_read_lazily(pool, monkeypatch):
@@ -273,6 +285,7 @@ def test_images_by_path_are_read_from_below_the_pool_alone(tmp_path):
     assert pool.dropped(Stage.READ) == {DropReason.NO_IMAGE: len(OUTSIDE)}
     assert pool.images(pairs) == list(PATHS.values())
     assert pool.images(pairs[1::2]) == list(PATHS.values())[1::2]
+    assert_reads_the_same(pool.source, SHARD)
     everything = [{"image_offset": row, "image_length": 1} for row in range(len(files))]
     assert pool.images(everything) == [DropReason.NO_IMAGE] * len(OUTSIDE) + list(PATHS.values())
 
@@ -369,6 +382,7 @@ def test_images_of_garbage_are_broken_and_their_neighbours_are_not(pool):
     pairs = pool.read(bytes(data))
     expected = [DropReason.IMAGE_BROKEN if 30 <= row < 40 else f"image {row}".encode() for row in range(70)]
     assert pool.images(pairs) == expected
+    assert_reads_the_same(pool.source, SHARD)
 
 
 def test_store_that_fails_is_an_error_and_no_reason_to_drop(pool):
@@ -414,6 +428,7 @@ def assert_survives(pool, data):
     if not pool.dropped(Stage.SHARDS):
         images = pool.images(pairs)
         assert len(images) == len(pairs)
+    assert_reads_the_same(pool.source, SHARD)
 
 
 CODECS = [

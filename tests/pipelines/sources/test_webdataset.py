@@ -3,6 +3,7 @@ import io
 import itertools
 import json
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from metaclip_core.records import PAIR, DropReason, Stage, check
 from pipelines.config.pool import PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.webdataset import WebDatasetSource
+from tests.pipelines.sources.raw_pairs import assert_reads_the_same, read_pairs
 
 LIMITS = PoolConfig(max_image_bytes=5_000, max_metadata_bytes=3_000, max_caption_chars=50)
 SHARD = "deep/00.tar"
@@ -329,6 +331,7 @@ def test_rows_count_bad_keys_and_offsets_point_at_the_images(pool, bad, batch_ro
     assert pool.images(pairs) == [contents[f"{number}.jpg"] for number in good]
     assert pool.images(pairs[::-1]) == [contents[f"{number}.jpg"] for number in good[::-1]]
     assert_adds_up(pool, pairs)
+    assert_reads_the_same(pool.source, SHARD, batch_rows=batch_rows, batch_bytes=1_500)
 
 
 def test_batches_of_any_size_hold_the_same_rows(pool):
@@ -337,6 +340,55 @@ def test_batches_of_any_size_hold_the_same_rows(pool):
 
 
 SEVEN = [member for number in range(7) for member in sample_members(number)]
+
+
+class CountedStore(pafs.FSSpecHandler):
+    """A store that counts the bytes it sends."""
+
+    num_bytes = 0
+
+    def open_input_file(self, path):
+        return pa.PythonFile(_Counted(self, self.fs.cat_file(path)), mode="r")
+
+
+class _Counted(io.BytesIO):
+    def __init__(self, store, data):
+        super().__init__(data)
+        self._store = store
+
+    def read(self, length=-1):
+        data = super().read(length)
+        self._store.num_bytes += len(data)
+        return data
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_pairs_are_read_with_their_images_once(tmp_path, name):
+    fsspec = pytest.importorskip("fsspec")
+    noise = [(f"{i}{end}", data) for i in range(900) for end, data in ((".jpg", RNG.bytes(4_000)), (".txt", b"x"))]
+    data = archive_of(*noise)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    source, store = WebDatasetSource(LIMITS, uri=str(tmp_path)), CountedStore(fsspec.filesystem("file"))
+    source._filesystem = pafs.PyFileSystem(store)
+    pairs, images, _ = read_pairs(source, name)
+    assert (len(pairs), images) == (900, [data for _, data in noise[::2]])
+    assert store.num_bytes <= (tmp_path / name).stat().st_size
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_memory_of_pairs_with_images_is_a_few_batches(tmp_path, name):
+    data = archive_of(
+        *[(f"{i}{end}", part) for i in range(5_000) for end, part in ((".jpg", bytes(5_000)), (".txt", b"x"))]
+    )
+    (tmp_path / name).write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
+    source = WebDatasetSource(LIMITS, uri=str(tmp_path))
+    tracemalloc.start()
+    batches = source.read_pairs(name, shard=0, batch_rows=10_000, batch_bytes=1 << 20, funnel=Funnel())
+    assert sum(pairs.table.num_rows for pairs in batches) == 5_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(data) > 30_000_000
+    assert peak < 9 << 20
 
 
 def test_shard_that_is_cut_keeps_what_stands_before_the_cut_and_is_counted(pool):
