@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ray_jobs import build_metadata, curate, demo, evaluate, links, metadata, recipes, report, sample, train
+from ray_jobs import build_metadata, curate, demo, evaluate, links, metadata, recipes, report, sample, thresholds, train
 from ray_jobs.options import guarded
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ for name, job in {
     "sample": sample,
     "links": links,
     "curate": curate,
+    "thresholds": thresholds,
     "train": train,
     "evaluate": evaluate,
     "report": report,
