@@ -70,7 +70,7 @@ def chances(sample: Iterable[pa.Table], tables: ProbabilityTables) -> Chances:
         keys, group = np.unique(choices.row * size + language, return_inverse=True)
         row, of_language = np.divmod(keys, size)
         captions = np.bincount(group, minlength=len(keys)).astype(np.float64)
-        kept = np.bincount(group, weights=choices.probability / choices.per_row, minlength=len(keys))
+        kept = np.bincount(group, weights=choices.chance, minlength=len(keys))
         inclusion = table["inclusion"].to_numpy()[row]
         parts.append((first + row, of_language, captions, np.minimum(kept, 1.0), inclusion))
         first += table.num_rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metaclip_core.balancing import entry_probabilities, pair_probabilities
-from metaclip_core.draws import Purpose, uniform
+from metaclip_core.draws import Purpose, id_numbers, uniform_of_numbers
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -38,13 +39,13 @@ class ProbabilityTables:
 
     def of_captions(self, languages: pa.Array, entry_ids: pa.ListArray) -> Floats:
         """Probability of each caption; 0 where it mentions no entry or its language has no threshold: float64[n]."""
-        table = pc.index_in(languages, pa.array(self.languages, pa.string())).fill_null(-1).to_numpy(False)  # noqa: FBT003
+        table = pc.index_in(languages, pa.array(self.languages, pa.string())).fill_null(-1).to_numpy()
+        offsets = entry_ids.offsets.to_numpy()
         known = table >= 0
-        lengths = np.where(known, pc.list_value_length(entry_ids).to_numpy(False), 0)  # noqa: FBT003
-        entry_ids = entry_ids.filter(pa.array(known))
-        starts = np.repeat(self._starts[table[known]], lengths[known])
-        flat = entry_ids.flatten().to_numpy(zero_copy_only=False).astype(np.int64) + starts
-        return pair_probabilities(self._probabilities, flat, np.concatenate([[0], np.cumsum(lengths)]))
+        if np.diff(offsets)[~known].any():  # entries of a language without a threshold
+            entry_ids = pc.if_else(pa.array(known), entry_ids, pa.scalar([], entry_ids.type))
+            offsets = entry_ids.offsets.to_numpy()
+        return pair_probabilities(self._probabilities, entry_ids.values, offsets, starts=self._starts[table])
 
 
 @dataclass(frozen=True)
@@ -54,29 +55,50 @@ class Candidates:
     `row` is ascending; `probability` is that of keeping the pair when this caption is drawn.
     """
 
+    captions: pa.StructArray  # all captions of the table
+    index: Ints  # of the matched ones
     row: Ints
-    text: pa.StringArray
-    language: pa.StringArray
     probability: Floats
 
     @property
+    def text(self) -> pa.StringArray:
+        """Of each candidate."""
+        return self.captions.field("text").take(pa.array(self.index))
+
+    @property
+    def language(self) -> pa.StringArray:
+        """Of each candidate."""
+        return self.captions.field("language").take(pa.array(self.index))
+
+    @cached_property
+    def first(self) -> Ints:
+        """The first candidate of each row that has any: int64[rows]."""
+        return np.flatnonzero(np.concatenate([[True], self.row[1:] != self.row[:-1]])[: len(self.row)])
+
+    @cached_property
     def per_row(self) -> Ints:
-        """For each candidate, how many candidates its row has: int64[n]."""
-        _, inverse, counts = np.unique(self.row, return_inverse=True, return_counts=True)
-        return np.asarray(counts[inverse], np.int64)
+        """How many candidates each row has, of those that have any: int64[rows]."""
+        return np.diff(self.first, append=len(self.row))
+
+    @property
+    def chance(self) -> Floats:
+        """That the row is kept, and with this candidate: float64[n]."""
+        return self.probability / np.repeat(self.per_row, self.per_row)
+
+    def take(self, chosen: Ints) -> Candidates:
+        """Some of the candidates."""
+        return Candidates(self.captions, self.index[chosen], self.row[chosen], self.probability[chosen])
 
 
 def candidates(annotated: pa.Table, tables: ProbabilityTables) -> Candidates:
     """The captions that a draw chooses from: those that mention an entry of a language with a threshold."""
-    captions = annotated["captions"].combine_chunks()
+    chunks = annotated["captions"].chunks
+    captions = chunks[0] if len(chunks) == 1 else annotated["captions"].combine_chunks()
     flat = pc.list_flatten(captions)
-    rows = pc.list_parent_indices(captions).to_numpy().astype(np.int64)
     probability = tables.of_captions(flat.field("language"), flat.field("entry_ids"))
-    matched = probability > 0
-    mask = pa.array(matched)
-    return Candidates(
-        rows[matched], flat.field("text").filter(mask), flat.field("language").filter(mask), probability[matched]
-    )
+    matched = np.flatnonzero(probability)
+    rows = pc.list_parent_indices(captions).to_numpy()[matched]
+    return Candidates(flat, matched, rows, probability[matched])
 
 
 @dataclass(frozen=True)
@@ -91,20 +113,18 @@ class Draw:
 def draw(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Draw:
     """One epoch's sample of a table of ANNOTATED: a caption for each matched pair, then keep it or not."""
     choices = candidates(annotated, tables)
-    rows, first, num_choices = np.unique(choices.row, return_index=True, return_counts=True)
-    pair_ids = annotated["pair_id"].take(pa.array(rows))
-    which = uniform(pair_ids, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * num_choices
-    chosen = first + which.astype(np.int64)
-    keep = uniform(pair_ids, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < choices.probability[chosen]
-    taken = pa.array(chosen[keep])
-    return Draw(rows[keep], choices.text.take(taken), choices.language.take(taken))
+    first, per_row = choices.first, choices.per_row
+    numbers = id_numbers(annotated["pair_id"]).take(choices.row[first])
+    which = uniform_of_numbers(numbers, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * per_row
+    drawn = choices.take(first + which.astype(np.int64))
+    kept = uniform_of_numbers(numbers, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < drawn.probability
+    sample = drawn.take(np.flatnonzero(kept))
+    return Draw(sample.row, sample.text, sample.language)
 
 
 def expected_kept(annotated: pa.Table, tables: ProbabilityTables) -> dict[str, float]:
     """Pairs that one epoch keeps on average, by the language of the drawn caption."""
     choices = candidates(annotated, tables)
     encoded = choices.language.dictionary_encode()
-    shares = np.bincount(
-        encoded.indices.to_numpy(), weights=choices.probability / choices.per_row, minlength=len(encoded.dictionary)
-    )
+    shares = np.bincount(encoded.indices.to_numpy(), weights=choices.chance, minlength=len(encoded.dictionary))
     return dict(zip(encoded.dictionary.to_pylist(), shares.tolist(), strict=True))

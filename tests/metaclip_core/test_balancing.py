@@ -1,3 +1,4 @@
+import itertools
 import logging
 import math
 from fractions import Fraction
@@ -139,6 +140,36 @@ def test_pair_probabilities_of_any_layout_equal_the_scalar_form(probabilities, p
             assert probability == 0.0
         if any(probabilities[entry] == 1.0 for entry in pair):
             assert probability == 1.0
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 3), max_size=5)), max_size=12),
+)
+def test_pair_probabilities_of_several_languages_equal_those_of_each_alone(tables, pairs):
+    starts = np.cumsum([0, *map(len, tables)])
+    chosen = [table % len(tables) for table, _ in pairs]
+    ids = [[entry % len(tables[table]) for entry in pair] for table, (_, pair) in zip(chosen, pairs, strict=True)]
+    flat, offsets = np.array([*itertools.chain(*ids)], np.int32), np.cumsum([0, *map(len, ids)])
+    got = pair_probabilities(np.concatenate(tables), flat, offsets, starts=starts[np.array(chosen, int)])
+    alone = [
+        pair_probabilities(tables[table], pair, [0, len(pair)])[0] for table, pair in zip(chosen, ids, strict=True)
+    ]
+    assert got.tolist() == alone
+
+
+def test_pair_probabilities_over_several_blocks_equal_those_of_each_part():
+    rng = np.random.default_rng(0)
+    probabilities, lengths = rng.random(50), rng.integers(0, 4, 20_000)
+    offsets = np.cumsum([0, *lengths])
+    ids = rng.integers(0, 50, offsets[-1])
+    whole = pair_probabilities(probabilities, ids, offsets)
+    parts = [
+        pair_probabilities(probabilities, ids, offsets[start : start + 1_001]) for start in range(0, 20_000, 1_000)
+    ]
+    assert np.array_equal(whole, np.concatenate(parts))
+    with pytest.raises(ValueError, match="ids"):
+        pair_probabilities(probabilities, [*ids[:-1], 50], offsets)
 
 
 def test_pair_probabilities_with_empty_pairs_at_both_ends_and_between_are_zero_there():

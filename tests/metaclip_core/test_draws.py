@@ -176,6 +176,17 @@ def test_uniform_of_what_is_no_id_names_the_first(wrong):
             uniform_scalar(wrong, purpose="keep", epoch=0, seed=0)
 
 
+@given(st.text("0123456789abcdefABCDEFGg/:@`\x10\x7f", min_size=24, max_size=24) | hex_ids)
+def test_uniform_takes_what_the_scalar_form_takes(pair_id):
+    try:
+        expected = uniform_scalar(pair_id, purpose=Purpose.KEEP, epoch=0, seed=0)
+    except ValueError:
+        with pytest.raises(ValueError, match="row 0 has"):
+            draw([pair_id])
+    else:
+        assert draw([pair_id]).tolist() == [expected]
+
+
 def test_uniform_of_a_wrong_id_behind_the_first_block_names_its_row(ids):
     with pytest.raises(ValueError, match=f"row {NUM_IDS} has 'xx"):
         draw(pa.concat_arrays([ids, pa.array(["x" * 24])]))

@@ -103,7 +103,7 @@ def test_candidates_of_any_table_are_its_matched_captions_with_their_probabiliti
     assert found.language.to_pylist() == [language for *_, language, _ in expected]
     assert found.probability.tolist() == pytest.approx([p for *_, p in expected], rel=1e-12)
     per_row = Counter(found.row.tolist())
-    assert found.per_row.tolist() == [per_row[row] for row in found.row.tolist()]
+    assert dict(zip(found.row[found.first].tolist(), found.per_row.tolist(), strict=True)) == per_row
 
 
 @settings(deadline=None, max_examples=60)
