@@ -51,10 +51,12 @@ class ProbabilityTables:
 class Candidates:
     """The matched captions of a table of pairs, in order: one element for each.
 
-    `row` is ascending; `probability` is that of keeping the pair when this caption is drawn.
+    `row` is ascending; `index` is the caption's place among all of its pair; `probability` is that of keeping the pair
+    when this caption is drawn.
     """
 
     row: Ints
+    index: Ints
     text: pa.StringArray
     language: pa.StringArray
     probability: Floats
@@ -75,15 +77,20 @@ def candidates(annotated: pa.Table, tables: ProbabilityTables) -> Candidates:
     matched = probability > 0
     mask = pa.array(matched)
     return Candidates(
-        rows[matched], flat.field("text").filter(mask), flat.field("language").filter(mask), probability[matched]
+        row=rows[matched],
+        index=(np.arange(len(rows)) - np.searchsorted(rows, rows))[matched],
+        text=flat.field("text").filter(mask),
+        language=flat.field("language").filter(mask),
+        probability=probability[matched],
     )
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The kept rows of a table, ascending, each with its drawn caption."""
+    """The kept rows of a table, ascending, each with its drawn caption and its place among all of the pair."""
 
     row: Ints
+    caption_index: Ints
     caption: pa.StringArray
     language: pa.StringArray
 
@@ -96,8 +103,13 @@ def draw(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: in
     which = uniform(pair_ids, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * num_choices
     chosen = first + which.astype(np.int64)
     keep = uniform(pair_ids, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < choices.probability[chosen]
-    taken = pa.array(chosen[keep])
-    return Draw(rows[keep], choices.text.take(taken), choices.language.take(taken))
+    taken = chosen[keep]
+    return Draw(
+        row=rows[keep],
+        caption_index=choices.index[taken],
+        caption=choices.text.take(pa.array(taken)),
+        language=choices.language.take(pa.array(taken)),
+    )
 
 
 def expected_kept(annotated: pa.Table, tables: ProbabilityTables) -> dict[str, float]:

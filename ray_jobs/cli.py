@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from ray_jobs import build_metadata, curate, demo, evaluate, links, metadata, recipes, report, sample, train
+from ray_jobs import (
+    build_metadata,
+    curate,
+    demo,
+    evaluate,
+    export_pool,
+    links,
+    metadata,
+    recipes,
+    report,
+    sample,
+    train,
+)
 from ray_jobs.options import guarded
 
 app = typer.Typer(
@@ -22,6 +34,7 @@ for name, job in {
     "sample": sample,
     "links": links,
     "curate": curate,
+    "export-pool": export_pool,
     "train": train,
     "evaluate": evaluate,
     "report": report,
