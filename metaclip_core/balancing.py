@@ -58,6 +58,22 @@ def p_to_t(counts: ArrayLike, p: float) -> int:
     return max(1, int(matches[np.argmin(np.abs(shares - p))]))
 
 
+@dataclass(frozen=True)
+class HeadTail:
+    """How t splits the entries that were matched; the tail has fewer than t matches each."""
+
+    head_entries: int
+    tail_entries: int
+    tail_share: float  # of all matches
+
+
+def head_tail(counts: ArrayLike, *, t: int) -> HeadTail:
+    """The split of int[n] matches by entry. Raises ValueError where there are none."""
+    matches = _checked_matches(counts)
+    head = int((matches >= t).sum())
+    return HeadTail(head, int((matches > 0).sum()) - head, t_to_p(matches, t))
+
+
 def thresholds(
     counts_by_language: Mapping[str, ArrayLike], *, p: float | None = None, t_en: int | None = None
 ) -> Thresholds:

@@ -42,6 +42,7 @@ class Purpose(StrEnum):
     CAPTION = "caption"  # which of an image's matched captions
     KEEP = "keep"  # whether this epoch trains on the pair
     CROP = "crop"  # the augmentation's crop
+    SAMPLE = "sample"  # whether the sample of annotations holds the pair
 
 
 def uniform(pair_ids: PairIds, *, purpose: str, epoch: int | ArrayLike, seed: int) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from metaclip_core.balancing import t_to_p
+from metaclip_core.balancing import head_tail
 
 _COLOURS = {
     "text": "#1f2328",
@@ -46,22 +45,6 @@ _RC: dict[Any, Any] = {
     "font.sans-serif": ["DejaVu Sans", "sans-serif"],
 }
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-
-
-@dataclass(frozen=True)
-class HeadTail:
-    """How t splits the entries that were matched; the tail has fewer than t matches each."""
-
-    head_entries: int
-    tail_entries: int
-    tail_share: float  # of all matches
-
-
-def head_tail(counts: ArrayLike, *, t: int) -> HeadTail:
-    """The split of int[n] matches by entry. Raises ValueError where there are none."""
-    matches = np.asarray(counts)
-    head = int((matches >= t).sum())
-    return HeadTail(head, int((matches > 0).sum()) - head, t_to_p(matches, t))
 
 
 def entry_curve(counts: ArrayLike, *, t: int, max_rank: int, max_count: int) -> str:

@@ -35,6 +35,8 @@ PAIR = pa.schema(
 
 ANNOTATED = PAIR.set(PAIR.get_field_index("captions"), pa.field("captions", pa.list_(ANNOTATED_CAPTION)))
 
+SAMPLED = ANNOTATED.append(pa.field("inclusion", pa.float64()))  # the chance that the row had to be in the sample
+
 LINK = pa.schema(
     [
         ("pair_id", pa.string()),  # of the URL

@@ -112,9 +112,12 @@ def load_curation(config: RunConfig) -> CurationResult:
     try:
         return _result(curated)
     except FileNotFoundError as error:
-        raise UserError(
-            f"pool {config.pool.name!r} is not curated with this configuration: run `metaclip curate` first"
-        ) from error
+        raise not_curated(config) from error
+
+
+def not_curated(config: RunConfig) -> UserError:
+    """What to say where a curation, or a part of it, is not there."""
+    return UserError(f"pool {config.pool.name!r} is not curated with this configuration: run `metaclip curate` first")
 
 
 def _result(curated: Curated) -> CurationResult:

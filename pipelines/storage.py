@@ -258,6 +258,10 @@ class Layout:
         """`counts.parquet`, then `funnel.json`."""
         return self._place("counts", version)
 
+    def sample(self, version: str) -> str:
+        """`sample.parquet`: annotations of some pairs, each with its chance of standing there."""
+        return self._place("samples", version)
+
     def thresholds(self, version: str) -> str:
         """`thresholds.json`."""
         return self._place("thresholds", version)

@@ -15,6 +15,7 @@ from ray_jobs import (
     recipes,
     report,
     sample,
+    thresholds,
     train,
 )
 from ray_jobs.options import guarded
@@ -34,6 +35,7 @@ for name, job in {
     "sample": sample,
     "links": links,
     "curate": curate,
+    "thresholds": thresholds,
     "export-pool": export_pool,
     "train": train,
     "evaluate": evaluate,

@@ -44,6 +44,7 @@ class CurationConfig(Section):
     duplicates: DuplicatePolicy = DuplicatePolicy.FIRST
     p: Share | None = 0.06  # share of matches in tail entries; or t_en
     t_en: Count | None = None
+    sample_rows: Count = 1_000_000  # at most so many pairs, on average, stand in the sample of annotations
     batch_rows: Count = 16_384  # matched at once: languages take turns under a budget
     max_dropped: dict[str, Share] = Field(default_factory=lambda: {"shard_unreadable": 0.01, "shard_truncated": 0.05})
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from metaclip_core.balancing import (
     entry_probabilities,
+    head_tail,
     p_to_t,
     pair_probabilities,
     pair_probability,
@@ -41,6 +42,17 @@ def test_t_to_p_on_any_counts_equals_the_exact_share(counts, t):
 def test_t_to_p_at_an_entrys_own_count_leaves_that_entry_out():
     assert t_to_p([10, 20, 70], 20) == 0.1
     assert t_to_p([10, 20, 70], 21) == 0.3
+
+
+def test_head_tail_puts_an_entry_with_t_matches_into_the_head_and_leaves_out_unmatched_ones():
+    split = head_tail([0, 1, 2, 3, 94], t=3)
+    assert (split.head_entries, split.tail_entries) == (2, 2)
+    assert split.tail_share == pytest.approx(0.03)
+
+
+def test_head_tail_without_matches_is_refused():
+    with pytest.raises(ValueError, match="no entry has a match"):
+        head_tail([0, 0], t=1)
 
 
 @given(counts_lists, st.floats(0, 1))

@@ -38,8 +38,25 @@ def test_command_with_a_bad_recipe_names_the_key(arguments, words):
     assert_one_clear_sentence(metaclip("curate", *arguments), *words)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--p", "0.1", "--t-en", "20"], ["one of --p and --t-en"]),
+        (["--p", "0.02,1.5"], ["0 to 1", "0.02,1.5"]),
+        (["--p", "nan"], ["0 to 1"]),
+        (["--p", "0.2,0.06"], ["ascending", "0.2,0.06"]),
+        (["--p", "0.2,0.2"], ["ascending"]),
+        (["--p", "0.2;0.3"], ["commas"]),
+        (["--t-en", "0,5"], ["at least 1"]),
+        (["--t-en", "20.5"], ["numbers separated by commas", "20.5"]),
+    ],
+)
+def test_thresholds_of_dials_that_cannot_be_set_say_so(arguments, words, tmp_path):
+    assert_one_clear_sentence(metaclip("thresholds", *arguments, "--root", tmp_path), *words)
+
+
 @pytest.mark.ray
-@pytest.mark.parametrize("command", ["curate", "train", "evaluate", "export-pool"])
+@pytest.mark.parametrize("command", ["curate", "thresholds", "train", "evaluate", "export-pool"])
 def test_command_without_a_pool_says_so_and_writes_nothing(command, tmp_path):
     done = metaclip(command, "--root", tmp_path / "root")
     assert_one_clear_sentence(done, "pool" if command == "curate" else "curate")
