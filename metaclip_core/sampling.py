@@ -86,6 +86,36 @@ def candidates(annotated: pa.Table, tables: ProbabilityTables) -> Candidates:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What an epoch decides about the matched rows of a table, ascending: the caption drawn, and whether it is kept."""
+
+    row: Ints
+    caption_index: Ints  # among all captions of the pair
+    caption: pa.StringArray
+    language: pa.StringArray
+    probability: Floats
+    kept: npt.NDArray[np.bool_]
+
+
+def choose(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Choices:
+    """One epoch's decisions about a table of ANNOTATED: a caption for each matched pair, then keep it or not."""
+    found = candidates(annotated, tables)
+    rows, first, num_choices = np.unique(found.row, return_index=True, return_counts=True)
+    pair_ids = annotated["pair_id"].take(pa.array(rows))
+    which = uniform(pair_ids, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * num_choices
+    chosen = first + which.astype(np.int64)
+    probability = found.probability[chosen]
+    return Choices(
+        row=rows,
+        caption_index=found.index[chosen],
+        caption=found.text.take(pa.array(chosen)),
+        language=found.language.take(pa.array(chosen)),
+        probability=probability,
+        kept=uniform(pair_ids, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < probability,
+    )
+
+
+@dataclass(frozen=True)
 class Draw:
     """The kept rows of a table, ascending, each with its drawn caption and its place among all of the pair."""
 
@@ -96,19 +126,14 @@ class Draw:
 
 
 def draw(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Draw:
-    """One epoch's sample of a table of ANNOTATED: a caption for each matched pair, then keep it or not."""
-    choices = candidates(annotated, tables)
-    rows, first, num_choices = np.unique(choices.row, return_index=True, return_counts=True)
-    pair_ids = annotated["pair_id"].take(pa.array(rows))
-    which = uniform(pair_ids, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * num_choices
-    chosen = first + which.astype(np.int64)
-    keep = uniform(pair_ids, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < choices.probability[chosen]
-    taken = chosen[keep]
+    """One epoch's sample of a table of ANNOTATED: the rows that are kept."""
+    choices = choose(annotated, tables, epoch=epoch, seed=seed)
+    kept = pa.array(choices.kept)
     return Draw(
-        row=rows[keep],
-        caption_index=choices.index[taken],
-        caption=choices.text.take(pa.array(taken)),
-        language=choices.language.take(pa.array(taken)),
+        row=choices.row[choices.kept],
+        caption_index=choices.caption_index[choices.kept],
+        caption=choices.caption.filter(kept),
+        language=choices.language.filter(kept),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import UserError
-from ray_jobs.links import show
+from ray_jobs.funnel import show_funnel
 from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load, print_json, run_job
 from ray_jobs.progress import StepBars, bars
 
@@ -42,7 +42,7 @@ def command(
     spec = ExportSpec(epoch=epoch, format=ExportFormat(format_name), shards_per_file=shards_per_file)
     with bars() as progress:
         result = export_pool(config, spec, out_uri=out, progress=StepBars(progress))
-    show(result.funnel)
+    show_funnel(result.funnel)
     typer.echo(f"{result.num_pairs:,} pairs of epoch {epoch}, {result.num_bytes:,} bytes: {result.uri}")
     if json:
         print_json(
