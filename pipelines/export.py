@@ -88,7 +88,7 @@ def export_pool(config: RunConfig, spec: ExportSpec, *, out_uri: str | None, pro
     curated = curation.curated
     made_from = {
         "pool": curated.pool,
-        "thresholds": curated.thresholds_uri.rsplit("/", 1)[-1],
+        "thresholds": curated.version,
         "seed": config.seed,
         "epoch": spec.epoch,
         "format": spec.format,

@@ -291,7 +291,7 @@ class Layout:
         return self._place("links", version)
 
     def report(self, name: str) -> str:
-        """`index.html`."""
+        """`index.html`, for a data card also `card.json`."""
         return self._place("reports", name)
 
 
