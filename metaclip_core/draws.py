@@ -44,6 +44,7 @@ class Purpose(StrEnum):
     KEEP = "keep"  # whether this epoch trains on the pair
     CROP = "crop"  # the augmentation's crop
     SAMPLE = "sample"  # whether the sample of annotations holds the pair
+    EXAMPLE = "example"  # whether the data card shows the pair
 
 
 def uniform(pair_ids: PairIds, *, purpose: str, epoch: int | ArrayLike, seed: int) -> NDArray[np.float64]:

@@ -23,6 +23,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # of animations, the first fram
 CROP_AREA = (0.9, 1.0)  # of the image's area
 CROP_ASPECT = (3 / 4, 4 / 3)  # width / height
 
+_PNG, _RIFF, _WEBP = b"\x89PNG\r\n\x1a\n", b"RIFF", b"WEBP"  # first bytes
+
 # What Pillow raises for bytes that are no sound image; OSError holds UnidentifiedImageError, AssertionError is a PNG
 # with indices and no palette. Found by a million mutated files.
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, AssertionError, struct.error)
@@ -86,6 +88,15 @@ def decode(data: bytes, *, image_size: int, max_pixels: int, crop: Crop | None) 
     if upright is not None:  # turning the small square is the same as turning the image, and cheaper
         square = square.transpose(upright)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def suffix_of(data: bytes) -> str:
+    """`jpg`, `png` or `webp` by an image's first bytes; `jpg` for all others, as pools name what readers look into."""
+    if data.startswith(_PNG):
+        return "png"
+    if data.startswith(_RIFF) and data[8:12] == _WEBP:
+        return "webp"
+    return "jpg"
 
 
 def centre_crop(width: int, height: int) -> Box:

@@ -61,6 +61,21 @@ DRAWN = pa.schema(
     ]
 )
 
+EXPORTED = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("url", pa.string()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("epoch", pa.int32()),
+        ("kind", pa.string()),
+        ("caption", pa.string()),
+        ("caption_index", pa.int32()),  # of the drawn caption among those of its pair in ANNOTATED
+        ("language", pa.string()),
+        ("image", pa.binary()),  # as the pool has it: nobody has decoded it
+    ]
+)
+
 TALLY = pa.schema(
     [
         ("measure", pa.string()),
@@ -97,6 +112,8 @@ class Stage(StrEnum):
     CAPTIONS = "captions"  # captions of pairs and links
     DEDUPLICATE = "deduplicate"
     MATCH = "match"
+    DRAW = "draw"  # pairs with a match → pairs of one epoch
+    EXPORT = "export"  # pairs of one epoch → pairs written
 
 
 class DropReason(StrEnum):

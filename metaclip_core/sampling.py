@@ -52,23 +52,25 @@ class ProbabilityTables:
 class Candidates:
     """The matched captions of a table of pairs, in order: one element for each.
 
-    `row` is ascending; `probability` is that of keeping the pair when this caption is drawn.
+    `row` is ascending; `index` is the caption's place among all of its pair; `probability` is that of keeping the pair
+    when this caption is drawn.
     """
 
-    captions: pa.StructArray  # all captions of the table
-    index: Ints  # of the matched ones
+    captions: pa.StructArray  # all of the table
+    place: Ints  # of the matched ones
     row: Ints
+    index: Ints
     probability: Floats
 
     @property
     def text(self) -> pa.StringArray:
         """Of each candidate."""
-        return self.captions.field("text").take(pa.array(self.index))
+        return self.captions.field("text").take(pa.array(self.place))
 
     @property
     def language(self) -> pa.StringArray:
         """Of each candidate."""
-        return self.captions.field("language").take(pa.array(self.index))
+        return self.captions.field("language").take(pa.array(self.place))
 
     @cached_property
     def first(self) -> Ints:
@@ -87,7 +89,9 @@ class Candidates:
 
     def take(self, chosen: Ints) -> Candidates:
         """Some of the candidates."""
-        return Candidates(self.captions, self.index[chosen], self.row[chosen], self.probability[chosen])
+        return Candidates(
+            self.captions, self.place[chosen], self.row[chosen], self.index[chosen], self.probability[chosen]
+        )
 
 
 def candidates(annotated: pa.Table, tables: ProbabilityTables) -> Candidates:
@@ -98,28 +102,43 @@ def candidates(annotated: pa.Table, tables: ProbabilityTables) -> Candidates:
     probability = tables.of_captions(flat.field("language"), flat.field("entry_ids"))
     matched = np.flatnonzero(probability)
     rows = pc.list_parent_indices(captions).to_numpy()[matched]
-    return Candidates(flat, matched, rows, probability[matched])
+    starts = captions.offsets.to_numpy()
+    return Candidates(flat, matched, rows, matched - (starts[rows] - starts[0]), probability[matched])
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What an epoch decides about the matched rows of a table: the caption drawn from each, and whether it is kept."""
+
+    drawn: Candidates  # one for each matched row
+    kept: npt.NDArray[np.bool_]
+
+
+def choose(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Choices:
+    """One epoch's decisions about a table of ANNOTATED: a caption for each matched pair, then keep it or not."""
+    found = candidates(annotated, tables)
+    numbers = id_numbers(annotated["pair_id"]).take(found.row[found.first])
+    which = uniform_of_numbers(numbers, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * found.per_row
+    drawn = found.take(found.first + which.astype(np.int64))
+    keep = uniform_of_numbers(numbers, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < drawn.probability
+    return Choices(drawn, keep)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The kept rows of a table, ascending, each with its drawn caption."""
+    """The kept rows of a table, ascending, each with its drawn caption and that one's place among the pair's."""
 
     row: Ints
+    caption_index: Ints
     caption: pa.StringArray
     language: pa.StringArray
 
 
 def draw(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Draw:
-    """One epoch's sample of a table of ANNOTATED: a caption for each matched pair, then keep it or not."""
-    choices = candidates(annotated, tables)
-    first, per_row = choices.first, choices.per_row
-    numbers = id_numbers(annotated["pair_id"]).take(choices.row[first])
-    which = uniform_of_numbers(numbers, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * per_row
-    drawn = choices.take(first + which.astype(np.int64))
-    kept = uniform_of_numbers(numbers, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < drawn.probability
-    sample = drawn.take(np.flatnonzero(kept))
-    return Draw(sample.row, sample.text, sample.language)
+    """One epoch's sample of a table of ANNOTATED: the rows that are kept."""
+    choices = choose(annotated, tables, epoch=epoch, seed=seed)
+    kept = choices.drawn.take(np.flatnonzero(choices.kept))
+    return Draw(kept.row, kept.index, kept.text, kept.language)
 
 
 def expected_kept(annotated: pa.Table, tables: ProbabilityTables) -> dict[str, float]:

@@ -29,7 +29,7 @@ from pipelines.steady import SteadyFile
 
 _log = logging.getLogger(__name__)
 
-REVISION = 3
+REVISION = 4
 _FUNNEL = b"funnel"
 
 

@@ -6,6 +6,9 @@ moves the matches.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +23,7 @@ from pipelines.config import RunConfig
 from pipelines.curated import Curated
 from pipelines.deduplicate import read_unique
 from pipelines.manifest import Manifest
+from pipelines.steady import SteadyFile
 
 REVISION = 1
 _SHARDS_PER_BATCH = 8
@@ -115,6 +119,30 @@ def read_counts(counts_uri: str) -> PoolCounts:
     for row in storage.read_table(storage.join(counts_uri, _SUMS)).to_pylist():
         pool.sums[row["measure"], row["language"]] = row["count"]
     return pool
+
+
+def read_names(counts_uri: str, wanted: Mapping[str, Sequence[int]]) -> dict[str, dict[int, str]]:
+    """The names of some entries, by language and entry id; holds a part of one language at a time.
+
+    Args:
+        counts_uri: of a counted pool.
+        wanted: entry ids by language.
+    """
+    names: dict[str, dict[int, str]] = {language: {} for language in wanted}
+    starts: Counter[str] = Counter()
+    with SteadyFile(*storage.resolve(storage.join(counts_uri, _COUNTS))) as file:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group)
+            language = rows.column(COUNTS.get_field_index("language")).statistics.min  # a group is of one language
+            start, stop = starts[language], starts[language] + rows.num_rows
+            starts[language] = stop
+            ids = [entry for entry in wanted.get(language, []) if start <= entry < stop]
+            if ids:
+                entries = parquet.read_row_group(group, columns=["entry"])["entry"]
+                taken = entries.take(pa.array([entry - start for entry in ids]))
+                names[language].update(zip(ids, taken.to_pylist(), strict=True))
+    return names
 
 
 def read_pool_funnel(counts_uri: str) -> Funnel:

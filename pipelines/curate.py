@@ -14,7 +14,7 @@ from pipelines import annotate, count, deduplicate, storage, thresholds
 from pipelines.cluster import check_matcher_cpus, connected
 from pipelines.config import RunConfig
 from pipelines.config.pool import PoolFormat
-from pipelines.curated import Curated
+from pipelines.curated import Curated, DataSet
 from pipelines.errors import UserError
 from pipelines.identifier import identifier_version, unreachable
 from pipelines.manifest import Manifest, load_manifest, update_manifest
@@ -118,6 +118,22 @@ def load_curation(config: RunConfig) -> CurationResult:
 def not_curated(config: RunConfig) -> UserError:
     """What to say where a curation, or a part of it, is not there."""
     return UserError(f"pool {config.pool.name!r} is not curated with this configuration: run `metaclip curate` first")
+
+
+def data_set(result: CurationResult) -> DataSet:
+    """The curation as records know it."""
+    curated, counts = result.curated, result.counts
+    return DataSet(
+        name=curated.pool,
+        digest=curated.version,
+        uri=curated.thresholds_uri,
+        profile={
+            "pairs": counts.total(Measure.PAIRS),
+            "matched_pairs": counts.total(Measure.MATCHED_PAIRS),
+            "drawn_per_epoch": sum(result.expected.values()),
+            "p": result.thresholds.p,
+        },
+    )
 
 
 def _result(curated: Curated) -> CurationResult:

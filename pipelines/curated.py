@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -17,3 +18,18 @@ class Curated:
     duplicates_uri: str
     counts_uri: str
     thresholds_uri: str
+
+    @property
+    def version(self) -> str:
+        """What names the whole curation: the version of its thresholds, which all others enter."""
+        return self.thresholds_uri.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A curated pool as records know it."""
+
+    name: str
+    digest: str  # the curation's version
+    uri: str  # of its thresholds, which say what they were made from
+    profile: Mapping[str, float]  # numbers that people look for

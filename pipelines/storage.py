@@ -104,9 +104,14 @@ def stamp(uri: str) -> FileStamp:
 
 def list_names(uri: str) -> set[str]:
     """The names of the files in a folder; empty when there is none."""
+    return set(list_sizes(uri))
+
+
+def list_sizes(uri: str) -> dict[str, int]:
+    """The files in a folder, by name: bytes; empty when there is none."""
     filesystem, path = resolve(uri)
     infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    return {info.base_name for info in infos if info.is_file}
+    return {info.base_name: info.size for info in infos if info.is_file}
 
 
 @contextmanager
@@ -261,6 +266,10 @@ class Layout:
         """`thresholds.json`."""
         return self._place("thresholds", version)
 
+    def export(self, version: str) -> str:
+        """`export.json`, then `pairs/` with a file for some shards each and `funnels/`, then `funnel.json`."""
+        return self._place("exports", version)
+
     def runs(self) -> str:
         """Ray Train's storage: trusted, for Ray pickles there."""
         return self._place("runs")
@@ -282,7 +291,7 @@ class Layout:
         return self._place("links", version)
 
     def report(self, name: str) -> str:
-        """`index.html`."""
+        """`index.html`, for a data card also `card.json`."""
         return self._place("reports", name)
 
 

@@ -23,7 +23,7 @@ from pipelines.board import board_of
 from pipelines.cluster import check_cpus, check_matcher_cpus, connected, prepare_data
 from pipelines.config import RunConfig
 from pipelines.config.training import FeedMode
-from pipelines.curate import CurationResult, load_curation
+from pipelines.curate import CurationResult, data_set, load_curation
 from pipelines.curated import Curated
 from pipelines.decode import apply_decode
 from pipelines.errors import UserError
@@ -79,7 +79,7 @@ def run_name(config: RunConfig, curated: Curated) -> str:
     version = storage.version_of(
         "run",
         REVISION,
-        thresholds=curated.thresholds_uri.rsplit("/", 1)[-1],
+        thresholds=curated.version,
         manifest=curated.manifest_digest,
         **content,
     )
@@ -181,6 +181,7 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
     make_tokenizer(config, curation, manifest, uri=storage.join(run_uri, _TOKENIZER))
     tags = {"recipe": config.recipe, "pool": curated.pool, "p": f"{curation.thresholds.p:g}"}
     record = start_record(config, name=name, tags=tags)
+    record.log_data_set(data_set(curation))
     content = {"mlflow_run_id": record.run_id, "curated": dataclasses.asdict(curated)}
     recipe = config.model_dump(mode="json", exclude={"tracking"})  # a server's address may hold a password
     storage.write_json(storage.join(run_uri, _RUN), {**content, "config": recipe})

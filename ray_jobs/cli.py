@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from ray_jobs import build_metadata, curate, demo, evaluate, links, metadata, recipes, report, sample, thresholds, train
+from ray_jobs import (
+    build_metadata,
+    curate,
+    demo,
+    evaluate,
+    export_pool,
+    links,
+    metadata,
+    recipes,
+    report,
+    sample,
+    thresholds,
+    train,
+)
 from ray_jobs.options import guarded
 
 app = typer.Typer(
@@ -23,6 +36,7 @@ for name, job in {
     "links": links,
     "curate": curate,
     "thresholds": thresholds,
+    "export-pool": export_pool,
     "train": train,
     "evaluate": evaluate,
     "report": report,

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from metaclip_core.funnel import Funnel
-from metaclip_core.pairs import pair_id, shown_url
+from metaclip_core.pairs import pair_id, shown_url, stated_id
 from metaclip_core.records import DropReason, Stage
 from metaclip_core.sifting import sift_caption
 from pipelines import storage
@@ -122,7 +122,8 @@ class ParquetSource:
 
     def _pairs(self, rows: ParquetRows, name: str, shard: int, funnel: Funnel) -> Iterator[dict[str, Any]]:
         columns = self._columns
-        names = [name for name in (columns.url, columns.captions, columns.image_path, columns.key) if name is not None]
+        roles = (columns.pair_id, columns.url, columns.captions, columns.image_path, columns.key)
+        names = [name for name in roles if name is not None]
         for read in rows.read(names):
             funnel.enter(Stage.READ, read.stop - read.start)
             if read.table is None:
@@ -149,8 +150,15 @@ class ParquetSource:
         url = decoded(record[columns.url]) if columns.url else None
         key = record[columns.key] if columns.key else None
         key = row if key is None else decoded(key) if isinstance(key, bytes) else key
-        place = {"row": row, "image_offset": row, "image_length": 1}
-        return {"pair_id": pair_id(url, f"{name}/{key}"), "url": shown_url(url), "captions": captions, **place}
+        stated = stated_id(decoded(record[columns.pair_id])) if columns.pair_id else None
+        return {
+            "pair_id": stated or pair_id(url, f"{name}/{key}"),
+            "url": shown_url(url),
+            "row": row,
+            "captions": captions,
+            "image_offset": row,
+            "image_length": 1,
+        }
 
     def _inline(self, cell: bytes | DropReason | None) -> bytes | DropReason:
         if cell is None:

@@ -1,7 +1,8 @@
 """Pools of WebDataset tar shards: `{key}.jpg|png|webp` beside `{key}.json` with `url` and texts, or `{key}.txt`.
 
 Texts stand under `texts`, or under `captions` as a link table has them and img2dataset passes them through: a list, or
-a string that is the JSON of one, of objects or of `[kind, text]` pairs.
+a string that is the JSON of one, of objects or of `[kind, text]` pairs. A `pair_id` of 24 hex digits, as an exported
+pool has it, names the pair in place of its URL.
 
 A shard may be gzip'd. Its captions are streamed like any other's, but no place in it can be sought, so its kept images
 cost a read up to the last of them: pools that are trained on more than once are better kept as plain tars.
@@ -19,7 +20,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from metaclip_core.funnel import Funnel
-from metaclip_core.pairs import pair_id, shown_url
+from metaclip_core.pairs import pair_id, shown_url, stated_id
 from metaclip_core.records import DropReason, Stage
 from metaclip_core.sifting import sift_caption
 from pipelines import storage
@@ -35,6 +36,7 @@ IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 JSON_SUFFIX = "json"
 TEXT_SUFFIX = "txt"
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_PAIR_ID = "pair_id"
 _TEXTS = ("texts", "captions")  # keys of the JSON; the first that is there
 _KIND = ("type", "kind")  # keys of a text
 _STREAM_BUFFER = 3 << 19  # bytes of a request, held twice; a store answers after some 30 ms
@@ -50,6 +52,13 @@ class _Sample:
 
     def first(self, suffixes: frozenset[str]) -> Member | None:
         return next((member for suffix, member in self.members.items() if suffix in suffixes), None)
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    pair_id: str | None
+    url: str | None
+    texts: list[Any]
 
 
 class WebDatasetSource:
@@ -157,13 +166,12 @@ class WebDatasetSource:
         content = _parse_metadata(sample)
         if isinstance(content, DropReason):
             return content
-        url, texts = content
-        captions = [caption for text in texts if (caption := self._caption(text, funnel)) is not None]
+        captions = [caption for text in content.texts if (caption := self._caption(text, funnel)) is not None]
         if not captions:
             return DropReason.NO_CAPTION
         return {
-            "pair_id": pair_id(url, fallback),
-            "url": shown_url(url),
+            "pair_id": content.pair_id or pair_id(content.url, fallback),
+            "url": shown_url(content.url),
             "captions": captions,
             "image_offset": image.offset,
             "image_length": image.length,
@@ -198,8 +206,8 @@ def _groups(lengths: Sequence[int]) -> Iterator[range]:
         yield range(start, len(lengths))
 
 
-def _parse_metadata(sample: _Sample) -> tuple[str | None, list[Any]] | DropReason:
-    """URL and raw texts of a sample."""
+def _parse_metadata(sample: _Sample) -> _Metadata | DropReason:
+    """What a sample says of its image; texts are raw."""
     member, plain = sample.members.get(JSON_SUFFIX), sample.members.get(TEXT_SUFFIX)
     if any(m is not None and m.data is None for m in (member, plain)):
         return DropReason.METADATA_BYTES_OVER_LIMIT
@@ -219,4 +227,4 @@ def _parse_metadata(sample: _Sample) -> tuple[str | None, list[Any]] | DropReaso
         return DropReason.BAD_METADATA
     if not texts and plain is not None and plain.data is not None:
         texts = [{"type": "alt", "text": plain.data.decode("utf-8", "replace")}]
-    return url, texts
+    return _Metadata(stated_id(content.get(_PAIR_ID)), url, texts)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from metaclip_core.images import CROP_AREA, CROP_ASPECT, Crop, centre_crop, decode, random_resized_crop
+from metaclip_core.images import CROP_AREA, CROP_ASPECT, Crop, centre_crop, decode, random_resized_crop, suffix_of
 from metaclip_core.records import DropReason
 
 LIMIT = 1_000_000
@@ -48,6 +48,18 @@ def test_every_format_of_the_web_gives_pixels_channels_first(image_format):
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
     np.testing.assert_allclose(pixels.mean(axis=(1, 2)), (200, 100, 50), atol=4)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("GIF", "jpg"), ("BMP", "jpg")]
+)
+def test_suffix_follows_from_the_bytes(image_format, suffix):
+    assert suffix_of(encoded(gradient(4, 4), image_format)) == suffix
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PN", b"RIFF", b"RIFF\0\0\0\0WAVE", b"no image"])
+def test_suffix_of_what_is_none_of_them_is_jpg(data):
+    assert suffix_of(data) == "jpg"
 
 
 @pytest.mark.parametrize("image_format", ["TIFF", "ICO", "PPM"])

@@ -79,7 +79,8 @@ def curation(languages=("en", "de"), *, reason="bad_member"):
 
 def written(tmp_path, result=None, *, training=TRAINING, metrics=METRICS, overrides=()):
     config = build_config({"recipe": "demo", "root": str(tmp_path)}, overrides=overrides)
-    uri = write_report(config, result or curation(), training=training, metrics=metrics)
+    card_uri = f"{tmp_path}/reports/num bers-v1/index.html"
+    uri = write_report(config, result or curation(), training=training, metrics=metrics, card_uri=card_uri)
     return uri, storage.read_bytes(uri).decode()
 
 
@@ -105,28 +106,26 @@ def test_a_report_lies_under_the_name_of_the_run_and_says_its_numbers(tmp_path):
     assert "head: 1 entry, " in page
 
 
-def test_a_report_before_training_is_named_after_recipe_and_thresholds(tmp_path):
-    uri, page = written(tmp_path, training=None, metrics=None)
-    assert uri == f"{tmp_path}/reports/demo-v1/index.html"
-    assert "not trained yet" in page
-    assert "Zero-shot" not in page
-
-
 @pytest.mark.parametrize("metrics", [None, {}, {"loss": 1.0}, {metric_name("things", "mean", "top1"): 0.5}])
 def test_a_report_works_with_few_metrics(tmp_path, metrics):
     Page(written(tmp_path, metrics=metrics)[1])
 
 
+def test_a_report_leads_to_the_data_card_and_nowhere_else(tmp_path):
+    links = [value for name, value in Page(written(tmp_path)[1]).attributes if name in {"href", "src"}]
+    assert links == ["../num%20bers-v1/index.html"]
+
+
 def test_a_report_of_a_pool_without_matches_or_english_works(tmp_path):
     empty = CurationResult(curation().curated, Thresholds(1.0, {}), PoolCounts({}), Funnel(), {})
-    assert "no English" in written(tmp_path, empty, training=None, metrics=None)[1]
+    assert "no English" in written(tmp_path, empty, metrics=None)[1]
 
 
 def test_hostile_names_stay_text(tmp_path):
     page = written(tmp_path, curation(["en", HOSTILE, "日本語"], reason=HOSTILE), overrides=[f'recipe="{HOSTILE}"'])[1]
     parsed = Page(page)
     assert not parsed.tags.keys() & {"img", "script", "link", "iframe"}
-    assert not [name for name, _ in parsed.attributes if name in {"src", "href"} or name.startswith("on")]
+    assert not [name for name, _ in parsed.attributes if name == "src" or name.startswith("on")]
     assert parsed.open_tags == []
     assert html.escape(HOSTILE) in page
     assert "日本語" in page

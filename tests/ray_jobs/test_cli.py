@@ -56,11 +56,19 @@ def test_thresholds_of_dials_that_cannot_be_set_say_so(arguments, words, tmp_pat
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("command", ["curate", "thresholds", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["curate", "thresholds", "train", "evaluate", "export-pool"])
 def test_command_without_a_pool_says_so_and_writes_nothing(command, tmp_path):
     done = metaclip(command, "--root", tmp_path / "root")
     assert_one_clear_sentence(done, "pool" if command == "curate" else "curate")
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [(["--epoch", "-1"], ["epoch -1"]), (["--format", "zip"], ["zip", "ids"])]
+)
+def test_export_of_what_there_is_not_says_so_and_writes_nothing(option, words, tmp_path):
+    assert_one_clear_sentence(metaclip("export-pool", "--root", tmp_path / "root", *option), *words)
+    assert not (tmp_path / "root").exists()
 
 
 def test_sample_into_a_folder_with_another_sample_is_refused(sample):

@@ -183,6 +183,18 @@ def test_pair_without_url_is_named_by_shard_and_key_or_row(pool, url, tmp_path):
         assert [pair["pair_id"] for pair in pairs] == [pair_id(None, f"{SHARD}/{key}") for key in (keys[0], 1)]
 
 
+def test_pairs_that_state_their_id_keep_it_and_others_are_named_by_url_or_row(tmp_path):
+    stated = ["0a" * 12, "0b" * 12, "0A" * 12, None, ""]
+    urls = ["http://host/0", None, "http://host/2", "http://host/3", None]
+    pairs = Pool(tmp_path, pair_id="id").read(table_of(["a"] * 5, urls=urls, id=stated))
+    by_url = [pair_id(url, f"{SHARD}/{row}") for row, url in enumerate(urls)]
+    assert [pair["pair_id"] for pair in pairs] == [*stated[:2], *by_url[2:]]
+    pairs = Pool(tmp_path).read(
+        table_of(["a"] * 5, urls=urls, pair_id=stated)
+    )  # a column that the recipe does not name
+    assert [pair["pair_id"] for pair in pairs] == by_url
+
+
 def test_pool_without_a_url_column_is_named_by_row(tmp_path):
     (pair,) = Pool(tmp_path, url=None).read(table_of(["a"]).drop_columns("url"))
     assert pair["pair_id"] == pair_id(None, f"{SHARD}/0")

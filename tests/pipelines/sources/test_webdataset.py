@@ -308,6 +308,18 @@ def test_pair_without_url_is_named_by_shard_and_key(pool, url):
     assert pair["pair_id"] == pair_id(None, f"{SHARD}/k")
 
 
+def test_pair_that_states_its_id_keeps_it_with_and_without_a_url(pool):
+    for url in ("http://host/a.jpg", None):
+        (pair,) = pool.read(archive_of(("k.jpg", b"i"), ("k.json", metadata("x", url=url, pair_id="0a" * 12))))
+        assert (pair["pair_id"], pair["url"]) == ("0a" * 12, url)
+
+
+@pytest.mark.parametrize("stated", ["", "0A" * 12, "0a" * 13, 7, None, ["0a" * 12], {}])
+def test_pair_that_states_no_sound_id_is_named_by_its_url(pool, stated):
+    (pair,) = pool.read(archive_of(("k.jpg", b"i"), ("k.json", metadata("x", pair_id=stated))))
+    assert pair["pair_id"] == pair_id("http://host/a.jpg", "")
+
+
 def test_url_with_a_lone_surrogate_is_a_name_like_any_other(pool):
     (pair,) = pool.read(archive_of(("k.jpg", b"i"), ("k.json", metadata("x", url="http://\ud800"))))
     assert (len(pair["pair_id"]), pair["url"]) == (24, "http://?")
