@@ -16,6 +16,7 @@ from pipelines.annotate import read_annotations
 from pipelines.config import RunConfig
 from pipelines.config.curation import DuplicatePolicy
 from pipelines.curated import Curated
+from pipelines.keepers import keep
 from pipelines.manifest import Manifest
 
 REVISION = 1
@@ -86,11 +87,20 @@ def _write_all(manifest: Manifest, config: RunConfig, curated: Curated) -> int:
     return sum(int(row["duplicates"]) for row in written.iter_rows())
 
 
-def read_unique(curated: Curated, shard: int, *, columns: list[str] | None = None) -> pa.Table:
-    """The annotations of a shard without the pairs that an earlier one has."""
+def read_first(curated: Curated, shard: int, *, columns: list[str] | None = None) -> pa.Table:
+    """The annotations of a shard without the pairs whose id an earlier one has."""
     annotated = read_annotations(curated.annotations_uri, shard, columns=columns)
     try:
         duplicates = storage.read_table(storage.shard_file(curated.duplicates_uri, shard))
     except FileNotFoundError:
         return annotated
     return annotated.filter(pc.invert(pc.is_in(annotated["row"], value_set=duplicates["row"].combine_chunks())))
+
+
+def read_unique(curated: Curated, shard: int, *, columns: list[str] | None = None) -> pa.Table:
+    """The annotations of a shard without the pairs that are left out for an earlier one; `columns` name the row.
+
+    A pair whose near-duplicates were merged into it has their captions behind its own.
+    """
+    first = read_first(curated, shard, columns=columns)
+    return first if curated.near_uri is None else keep(first, curated.near_uri, shard)
