@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ray_jobs import build_metadata, curate, demo, evaluate, links, metadata, recipes, report, sample, train
+from ray_jobs import build_metadata, curate, demo, evaluate, hashes, links, metadata, recipes, report, sample, train
 from ray_jobs.options import guarded
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ metadata_app.command("show")(metadata.show_command)
 for name, job in {
     "sample": sample,
     "links": links,
+    "hashes": hashes,
     "curate": curate,
     "train": train,
     "evaluate": evaluate,
