@@ -70,24 +70,57 @@ def decode(data: bytes, *, image_size: int, max_pixels: int, crop: Crop | None) 
     Returns:
         The pixels; or IMAGE_PIXELS_OVER_LIMIT, if the header announces more than `max_pixels`; or IMAGE_BROKEN.
     """
+    opened = _open(data, max_pixels=max_pixels, least_side=None)
+    if isinstance(opened, DropReason):
+        return opened
+    width, height = opened.colours.size
+    box = centre_crop(width, height) if crop is None else random_resized_crop(width, height, uniforms=crop)
+    square = opened.colours.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
+    if opened.upright is not None:  # turning the small square is the same as turning the image, and cheaper
+        square = square.transpose(opened.upright)
+    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def decode_reduced(data: bytes, *, max_pixels: int, least_side: int) -> Image.Image | DropReason:
+    """An encoded image, upright and RGB as in `decode`, at an integer fraction of its size, for a JPEG while decoding.
+
+    Both sides keep at least `least_side` pixels, if they have them, and the shorter fewer than twice as many.
+
+    Returns:
+        The image; or IMAGE_PIXELS_OVER_LIMIT, if the header announces more than `max_pixels`; or IMAGE_BROKEN.
+    """
+    opened = _open(data, max_pixels=max_pixels, least_side=least_side)
+    if isinstance(opened, DropReason):
+        return opened
+    factor = max(1, min(opened.colours.size) // least_side)
+    reduced = opened.colours.reduce(factor)
+    return reduced if opened.upright is None else reduced.transpose(opened.upright)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """All pixels as RGB as they are stored, and what turns them upright."""
+
+    colours: Image.Image
+    upright: Image.Transpose | None
+
+
+def _open(data: bytes, *, max_pixels: int, least_side: int | None) -> _Opened | DropReason:
+    """`least_side`: None for the full size."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow comments on the data: bombs, bad EXIF, odd palettes
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > max_pixels:
+                if image.width * image.height > max_pixels:
                     return DropReason.IMAGE_PIXELS_OVER_LIMIT
                 upright = _upright(image)
-                colours = _to_rgb(image)
+                if least_side is not None:
+                    image.draft(None, (least_side, least_side))
+                return _Opened(_to_rgb(image), upright)
         except Image.DecompressionBombError:
             return DropReason.IMAGE_PIXELS_OVER_LIMIT
         except _BROKEN:
             return DropReason.IMAGE_BROKEN
-    box = centre_crop(width, height) if crop is None else random_resized_crop(width, height, uniforms=crop)
-    square = colours.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
-    if upright is not None:  # turning the small square is the same as turning the image, and cheaper
-        square = square.transpose(upright)
-    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
 
 def suffix_of(data: bytes) -> str:

@@ -76,6 +76,37 @@ EXPORTED = pa.schema(
     ]
 )
 
+LOOK = pa.schema(  # how an image looks; one row for each of its forms, null where it does not decode
+    [
+        ("digest", pa.binary(16)),  # of its bytes, see `image_hashes.digest`; null where there are none
+        ("hash", pa.binary(32)),  # 256 bits
+        ("colours", pa.binary(48)),  # means of 4 × 4 cells, RGB
+        ("contrast", pa.uint8()),  # the largest step between neighbours of 64 × 64 grey levels
+        ("aspect", pa.float32()),  # log2 of width / height
+    ]
+)
+
+IMAGE_HASH = pa.schema([("row", pa.int32()), *LOOK, ("drop_reason", pa.string())])  # why there is no look, or null
+
+BENCHMARK_HASH = pa.schema([("image", pa.string()), *LOOK])  # `image`: its path in the benchmark's folder
+
+GONE = pa.schema(  # near-duplicates of a shard, with what stays for them
+    [("row", pa.int32()), ("keeper_shard", pa.int32()), ("keeper_row", pa.int32())]
+)
+
+EXTRA_CAPTIONS = pa.schema([("row", pa.int32()), ("captions", pa.list_(ANNOTATED_CAPTION))])
+
+CONTAMINATION = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("benchmark", pa.string()),  # the URI of its hash file
+        ("image", pa.string()),  # of the benchmark, the nearest
+        ("distance", pa.int32()),  # in bits of the hash; null where smooth pictures agree in their colours alone
+    ]
+)
+
 TALLY = pa.schema(
     [
         ("measure", pa.string()),
@@ -110,7 +141,9 @@ class Stage(StrEnum):
     LINKS = "links"  # images that pages show
     READ = "read"  # samples of a shard → pairs
     CAPTIONS = "captions"  # captions of pairs and links
+    CONTAMINATION = "contamination"
     DEDUPLICATE = "deduplicate"
+    NEAR = "near_duplicates"
     MATCH = "match"
     DRAW = "draw"  # pairs with a match → pairs of one epoch
     EXPORT = "export"  # pairs of one epoch → pairs written
@@ -144,6 +177,8 @@ class DropReason(StrEnum):
     CAPTION_BAD_SHAPE = "caption_bad_shape"
     # curation
     DUPLICATE = "duplicate"
+    NEAR_DUPLICATE = "near_duplicate"  # an earlier pair's image looks the same
+    CONTAMINATION = "contamination"  # an image of a benchmark looks the same
     NO_MATCH = "no_match"
     NOT_DRAWN = "not_drawn"
     # decoding

@@ -21,8 +21,9 @@ from pipelines import storage
 from pipelines.annotate import read_funnel
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
+from pipelines.keepers import read_summary
 from pipelines.manifest import Manifest
+from pipelines.selection import read_unique
 from pipelines.steady import SteadyFile
 
 REVISION = 1
@@ -73,16 +74,26 @@ def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
     funnel = Funnel()
     for row in funnels.iter_rows():
         funnel.add(Funnel.from_json(row["funnel"]))
-    _extend(funnel, pool)
+    _extend(funnel, pool, num_near=read_summary(curated.near_uri).near_duplicates if curated.near_uri else None)
     _write_counts(curated, pool)
     storage.write_json(marker, funnel.to_records())
 
 
-def _extend(funnel: Funnel, pool: PoolCounts) -> None:
-    """Add the lines of the funnel that the annotations' own funnels can't know."""
+def _extend(funnel: Funnel, pool: PoolCounts, *, num_near: int | None) -> None:
+    """Add the lines of the funnel that the annotations' own funnels can't know.
+
+    Args:
+        funnel: of all shards.
+        pool: what was counted.
+        num_near: near-duplicates that went; None where none were looked for.
+    """
     num_read, num_unique = funnel.rows_out(Stage.READ), pool.total(Measure.PAIRS)
+    num_first = num_unique + (num_near or 0)
     funnel.enter(Stage.DEDUPLICATE, num_read)
-    funnel.drop(Stage.DEDUPLICATE, DropReason.DUPLICATE, num_read - num_unique)
+    funnel.drop(Stage.DEDUPLICATE, DropReason.DUPLICATE, num_read - num_first)
+    if num_near is not None:
+        funnel.enter(Stage.NEAR, num_first)
+        funnel.drop(Stage.NEAR, DropReason.NEAR_DUPLICATE, num_near)
     funnel.enter(Stage.MATCH, num_unique)
     funnel.drop(Stage.MATCH, DropReason.NO_MATCH, num_unique - pool.total(Measure.MATCHED_PAIRS))
 

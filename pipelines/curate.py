@@ -1,4 +1,7 @@
-"""Curation: raw pairs → annotations → duplicates → counts → thresholds. CPU only; a step that is done is skipped."""
+"""Curation: raw pairs → annotations → hashes → duplicates, near-duplicates → counts → thresholds.
+
+CPU only; a step that is done is skipped, and one that the recipe does not ask for is not there.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from metaclip_core.counting import Measure, PoolCounts
 from metaclip_core.funnel import Funnel
 from metaclip_core.languages import OTHER
 from metaclip_core.metadata.store import read_manifest
-from pipelines import annotate, count, deduplicate, storage, thresholds
+from pipelines import annotate, count, deduplicate, hash_images, near_duplicates, storage, thresholds
 from pipelines.cluster import check_matcher_cpus, connected
 from pipelines.config import RunConfig
+from pipelines.config.curation import NearDuplicatePolicy
 from pipelines.config.pool import PoolFormat
 from pipelines.curated import Curated, DataSet
 from pipelines.errors import UserError
@@ -43,7 +47,7 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
     counts of a pool that has grown since, are never picked up by mistake.
 
     Raises:
-        UserError: there is no metadata, or the identifier cannot be opened.
+        UserError: there is no metadata, the identifier cannot be opened, or what hashes images is not installed.
     """
     layout, curation = storage.Layout(config.root), config.curation
     metadata = metadata_version(config)
@@ -66,14 +70,19 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
         manifest=manifest.digest,
         policy=curation.duplicates,
     )
-    counts = storage.version_of("counts", count.REVISION, duplicates=duplicates)
+    looks = curation.near_duplicates is not NearDuplicatePolicy.KEEP
+    hashes = hash_images.hashes_version(config, pool) if looks else None
+    near = near_duplicates.near_version(config, hashes=hashes, duplicates=duplicates) if hashes else None
+    counts = storage.version_of("counts", count.REVISION, duplicates=duplicates, near=near)
     return Curated(
         pool=config.pool.name,
         num_shards=manifest.num_shards,
         manifest_digest=manifest.digest,
         metadata_uri=layout.metadata(metadata),
         annotations_uri=layout.annotations(annotations),
+        hashes_uri=layout.hashes(hashes) if hashes else None,
         duplicates_uri=layout.duplicates(duplicates),
+        near_uri=layout.near(near) if near else None,
         counts_uri=layout.counts(counts),
         thresholds_uri=layout.thresholds(
             storage.version_of("thresholds", thresholds.REVISION, counts=counts, p=curation.p, t_en=curation.t_en)
@@ -94,7 +103,9 @@ def curate(config: RunConfig, *, progress: Progress) -> CurationResult:
     with connected(config.compute):
         check_matcher_cpus(config.compute)
         _annotate(manifest, config, curated, progress)
+        _hash_images(manifest, config, curated, progress)
         deduplicate.deduplicate(manifest, config, curated)
+        near_duplicates.find_near_duplicates(manifest, config, curated)
         count.count(manifest, config, curated)
         _check_drops(count.read_pool_funnel(curated.counts_uri), config)
         thresholds.write_thresholds(curated, config.curation)
@@ -171,6 +182,22 @@ def _annotate(manifest: Manifest, config: RunConfig, curated: Curated, progress:
     for _ in shards.iter_rows():
         done += 1
         progress("annotate", done, manifest.num_shards)
+
+
+def _hash_images(manifest: Manifest, config: RunConfig, curated: Curated, progress: Progress) -> None:
+    if curated.hashes_uri is None:
+        return
+    todo = annotate.unannotated(manifest, curated.hashes_uri)
+    done = manifest.num_shards - todo.num_shards
+    progress("hash", done, manifest.num_shards)
+    if not todo.num_shards:
+        return
+    shards = hash_images.apply_hash_images(
+        todo, config, annotations_uri=curated.annotations_uri, hashes_uri=curated.hashes_uri
+    )
+    for _ in shards.iter_rows():
+        done += 1
+        progress("hash", done, manifest.num_shards)
 
 
 def _check_drops(funnel: Funnel, config: RunConfig) -> None:

@@ -15,7 +15,9 @@ class Curated:
     manifest_digest: str
     metadata_uri: str
     annotations_uri: str
+    hashes_uri: str | None  # None: the recipe looks at no image
     duplicates_uri: str
+    near_uri: str | None  # None: the recipe keeps near-duplicates
     counts_uri: str
     thresholds_uri: str
 

@@ -87,7 +87,7 @@ def _write_all(manifest: Manifest, config: RunConfig, curated: Curated) -> int:
 
 
 def read_duplicates(curated: Curated, shard: int) -> pa.Array:
-    """The rows of a shard that counting and both feeds skip: int32, ascending."""
+    """The rows of a shard whose id an earlier pair has: int32, ascending."""
     try:
         skipped = storage.read_table(storage.shard_file(curated.duplicates_uri, shard))
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def read_duplicates(curated: Curated, shard: int) -> pa.Array:
     return skipped["row"].combine_chunks()
 
 
-def read_unique(curated: Curated, shard: int, *, columns: list[str] | None = None) -> pa.Table:
-    """The annotations of a shard without the pairs that an earlier one has."""
+def read_first(curated: Curated, shard: int, *, columns: list[str]) -> pa.Table:
+    """The annotations of a shard without the pairs whose id an earlier one has; row is one of the columns."""
     annotated = read_annotations(curated.annotations_uri, shard, columns=columns)
     return annotated.filter(pc.invert(pc.is_in(annotated["row"], value_set=read_duplicates(curated, shard))))

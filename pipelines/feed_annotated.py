@@ -10,8 +10,8 @@ import pyarrow as pa
 from metaclip_core.records import DropReason
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
 from pipelines.draw import draw_rows
+from pipelines.selection import read_unique
 from pipelines.sources.base import open_source
 from pipelines.sources.pairs import Pairs
 from pipelines.thresholds import load_tables

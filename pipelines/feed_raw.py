@@ -12,15 +12,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from metaclip_core.funnel import Funnel
 from metaclip_core.records import DropReason
 from pipelines.annotate import Annotator
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_duplicates
 from pipelines.draw import draw_rows
+from pipelines.selection import read_selection
 from pipelines.sources.base import open_source
 from pipelines.sources.pairs import Pairs
 from pipelines.thresholds import load_tables
@@ -41,15 +40,16 @@ class RawItems:
 
     def read(self, name: str, *, shard: int, epoch: int) -> Iterator[Pairs]:
         """What an epoch drew from a shard, batch by batch as they are read."""
-        duplicates = read_duplicates(self._curated, shard)
+        selection = read_selection(self._curated, shard)
         batches = self._source.read_pairs(
             name, shard=shard, batch_rows=self._batch_rows, batch_bytes=_BATCH_BYTES, funnel=Funnel()
         )
         for pairs in batches:
-            unique = np.flatnonzero(~pc.is_in(pairs.table["row"], value_set=duplicates).to_numpy())
-            annotated = self._annotator(pairs.table.take(pa.array(unique)))
+            numbered = pairs.table.append_column("place", pa.array(np.arange(pairs.table.num_rows)))
+            remaining = selection.remaining(numbered)
+            annotated = selection.enriched(self._annotator(remaining))
             drawn = draw_rows(annotated, self._tables, epoch=epoch, seed=self._seed)
-            yield Pairs(drawn.rows, partial(_images, pairs, unique[drawn.index]))
+            yield Pairs(drawn.rows, partial(_images, pairs, remaining["place"].to_numpy()[drawn.index]))
 
 
 def _images(pairs: Pairs, index: npt.NDArray[np.int64], rows: Sequence[int]) -> Iterator[bytes | DropReason]:

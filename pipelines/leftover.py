@@ -9,8 +9,8 @@ import ray
 from metaclip_core.ledger import Ledger
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
 from pipelines.draw import draw_rows
+from pipelines.selection import read_unique
 from pipelines.thresholds import load_tables
 
 _POSITIONS_PER_BATCH = 8

@@ -21,8 +21,8 @@ from pipelines.cluster import connected
 from pipelines.config import RunConfig
 from pipelines.curate import Progress
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
 from pipelines.manifest import Manifest
+from pipelines.selection import read_unique
 from pipelines.steady import SteadyFile
 
 REVISION = 1

@@ -254,6 +254,18 @@ class Layout:
         """One file for each shard that has duplicates, and `manifest.json`."""
         return self._place("duplicates", version)
 
+    def hashes(self, version: str) -> str:
+        """How images look: one file for each shard."""
+        return self._place("hashes", version)
+
+    def near(self, version: str) -> str:
+        """One file for each shard that has near-duplicates, `captions/` for what keepers get, and `manifest.json`."""
+        return self._place("near", version)
+
+    def contamination(self, version: str) -> str:
+        """Pairs that are near a benchmark: one file for each shard that has any."""
+        return self._place("contamination", version)
+
     def counts(self, version: str) -> str:
         """`counts.parquet`, then `funnel.json`."""
         return self._place("counts", version)

@@ -17,9 +17,9 @@ from pipelines.config import RunConfig
 from pipelines.config.curation import CurationConfig
 from pipelines.count import read_counts
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
+from pipelines.selection import read_unique
 
 REVISION = 1
 _THRESHOLDS = "thresholds.json"

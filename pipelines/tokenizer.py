@@ -16,8 +16,8 @@ from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
 from pipelines.manifest import Manifest
+from pipelines.selection import read_unique
 from pipelines.thresholds import load_tables
 
 _PURPOSE = "tokenizer"

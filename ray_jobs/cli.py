@@ -10,6 +10,7 @@ from ray_jobs import (
     demo,
     evaluate,
     export_pool,
+    hashes,
     links,
     metadata,
     recipes,
@@ -34,6 +35,7 @@ metadata_app.command("show")(metadata.show_command)
 for name, job in {
     "sample": sample,
     "links": links,
+    "hashes": hashes,
     "curate": curate,
     "thresholds": thresholds,
     "export-pool": export_pool,

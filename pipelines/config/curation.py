@@ -7,8 +7,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from metaclip_core.neighbours import MAX_DISTANCE
 from metaclip_core.text import NormaliserMode
 from pipelines.config.base import Count, Section, Share, Uri
+
+Distance = Annotated[int, Field(ge=0, le=MAX_DISTANCE)]  # bits of 256 in which the hashes of images differ
 
 
 class DuplicatePolicy(StrEnum):
@@ -16,6 +19,14 @@ class DuplicatePolicy(StrEnum):
 
     FIRST = "first"  # the first shard and row wins
     KEEP = "keep"
+
+
+class NearDuplicatePolicy(StrEnum):
+    """What happens to pairs whose image looks like that of an earlier pair."""
+
+    KEEP = "keep"  # no image is looked at
+    FIRST = "first"  # the first shard and row wins
+    MERGE = "merge"  # likewise, and it gets the captions of the others
 
 
 class IdentifierName(StrEnum):
@@ -42,6 +53,10 @@ class CurationConfig(Section):
     min_language_score: Share = 0.3
     normaliser: NormaliserMode = NormaliserMode.UNICODE
     duplicates: DuplicatePolicy = DuplicatePolicy.FIRST
+    near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
+    near_distance: Distance = 24
+    benchmarks: list[Uri] = Field(default_factory=list)  # files of `metaclip hashes`; relative to the root
+    benchmark_distance: Distance = 24
     p: Share | None = 0.06  # share of matches in tail entries; or t_en
     t_en: Count | None = None
     sample_rows: Count = 1_000_000  # at most so many pairs, on average, stand in the sample of annotations

@@ -21,10 +21,10 @@ from metaclip_core.sampling import ProbabilityTables, expected_kept
 from pipelines.cluster import connected
 from pipelines.config import build_config
 from pipelines.curate import curate
-from pipelines.deduplicate import read_unique
 from pipelines.feed import reader_of
 from pipelines.manifest import load_manifest
 from pipelines.metadata import import_metadata
+from pipelines.selection import read_unique
 from pipelines.steady import SteadyFile
 from tests.benchmarks import corpus
 from tests.benchmarks.measure import interleaved, provenance

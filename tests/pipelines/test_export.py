@@ -20,13 +20,13 @@ from metaclip_core.records import DropReason, Stage
 from pipelines import export
 from pipelines.config import build_config
 from pipelines.curate import curate
-from pipelines.deduplicate import read_unique
 from pipelines.errors import UserError
 from pipelines.export import ExportSpec, export_pool
 from pipelines.export_files import ExportFormat
 from pipelines.feed import draw_item
 from pipelines.manifest import load_manifest
 from pipelines.metadata import import_metadata
+from pipelines.selection import read_unique
 from pipelines.sources.base import open_source
 from pipelines.thresholds import load_tables
 from tests.stores import BUCKET

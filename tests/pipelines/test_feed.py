@@ -15,9 +15,9 @@ from metaclip_core.records import DropReason
 from metaclip_core.sampling import draw
 from pipelines.config import build_config
 from pipelines.curate import curate
-from pipelines.deduplicate import read_unique
 from pipelines.feed import apply_feed
 from pipelines.metadata import import_metadata
+from pipelines.selection import read_unique
 from pipelines.thresholds import load_tables
 from pipelines.window import window_of
 from tests.pipelines.layouts import LAYOUTS, rewrite, write_by_path

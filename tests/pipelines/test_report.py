@@ -69,7 +69,7 @@ def curation(languages=("en", "de"), *, reason="bad_member"):
         f"{name}_uri": f"/r/{name}/v1" for name in ("metadata", "annotations", "duplicates", "counts", "thresholds")
     }
     return CurationResult(
-        curated=Curated(pool="numbers", num_shards=40, manifest_digest="d1", **uris),
+        curated=Curated(pool="numbers", num_shards=40, manifest_digest="d1", hashes_uri=None, near_uri=None, **uris),
         thresholds=Thresholds(0.06, dict.fromkeys(languages, 1_234)),
         counts=counts,
         funnel=funnel,

@@ -14,7 +14,7 @@ import pytest
 from metaclip_core.sampling import draw
 from pipelines.checkpoint import load_ledger
 from pipelines.curate import load_curation
-from pipelines.deduplicate import read_unique
+from pipelines.selection import read_unique
 from pipelines.thresholds import load_tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]

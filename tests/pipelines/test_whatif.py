@@ -13,10 +13,10 @@ from metaclip_core.sampling import ProbabilityTables, draw
 from pipelines.config import build_config
 from pipelines.count import read_counts
 from pipelines.curate import curate
-from pipelines.deduplicate import read_unique
 from pipelines.errors import UserError
 from pipelines.metadata import import_metadata
 from pipelines.samples import read_sample
+from pipelines.selection import read_unique
 from pipelines.thresholds import compute_thresholds
 from pipelines.whatif import Dial, ask
 
