@@ -54,9 +54,9 @@ class CurationConfig(Section):
     normaliser: NormaliserMode = NormaliserMode.UNICODE
     duplicates: DuplicatePolicy = DuplicatePolicy.FIRST
     near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
-    near_distance: Distance = 24
+    near_distance: Distance = 20
     benchmarks: list[Uri] = Field(default_factory=list)  # files of `metaclip hashes`; relative to the root
-    benchmark_distance: Distance = 24
+    benchmark_distance: Distance = 20
     p: Share | None = 0.06  # share of matches in tail entries; or t_en
     t_en: Count | None = None
     batch_rows: Count = 16_384  # matched at once: languages take turns under a budget
