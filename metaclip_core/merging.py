@@ -13,7 +13,7 @@ from metaclip_core.links import MAX_CAPTIONS
 def extra_captions(own: list[dict[str, Any]], others: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those of the other captions, in their order, whose text is new; with a pair's own at most MAX_CAPTIONS."""
     texts = {caption["text"] for caption in own}
-    extra = []
+    extra: list[dict[str, Any]] = []
     for caption in others:
         if len(own) + len(extra) >= MAX_CAPTIONS:
             break

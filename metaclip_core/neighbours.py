@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -65,14 +65,20 @@ class Looks:
 
     def take(self, rows: Ints) -> Looks:
         """Some of them."""
-        columns = (self.image, self.digest, self.hash, self.colours, self.contrast, self.aspect)
-        return Looks(*(column[rows] for column in columns))
+        return Looks(
+            self.image[rows],
+            self.digest[rows],
+            self.hash[rows],
+            self.colours[rows],
+            self.contrast[rows],
+            self.aspect[rows],
+        )
 
     def __len__(self) -> int:
         return len(self.image)
 
 
-def _binary(column: pa.ChunkedArray, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+def _binary(column: pa.ChunkedArray, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """A column of fixed-size binaries as a matrix."""
     array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     width = column.type.byte_width
@@ -102,12 +108,14 @@ def keys(looks: Looks) -> Iterator[tuple[UInt64s, Ints]]:
 
 def _half_sums(colours: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
     """[n, 6]: of the cells of a half, for each half and colour."""
-    return colours.reshape(-1, 2, _CELLS_OF_HALF, 3).sum(axis=2, dtype=np.int64).reshape(-1, 6)
+    sums: npt.NDArray[np.int64] = colours.reshape(-1, 2, _CELLS_OF_HALF, 3).sum(axis=2, dtype=np.int64)
+    return sums.reshape(-1, 6)
 
 
 def hash_distance(left: Looks, right: Looks) -> npt.NDArray[np.int64]:
     """Bits that differ, row by row."""
-    return np.bitwise_count(left.hash ^ right.hash).sum(axis=1, dtype=np.int64)
+    distances: npt.NDArray[np.int64] = np.bitwise_count(left.hash ^ right.hash).sum(axis=1, dtype=np.int64)
+    return distances
 
 
 def near_in_structure(left: Looks, right: Looks, *, distance: int) -> Bools:
@@ -136,4 +144,5 @@ def are_near(left: Looks, right: Looks, *, distance: int) -> Bools:
 
 
 def _have_aspect_of(left: Looks, right: Looks) -> Bools:
-    return np.abs(left.aspect - right.aspect) <= _ASPECT
+    agree: Bools = np.abs(left.aspect - right.aspect) <= _ASPECT
+    return agree

@@ -213,7 +213,8 @@ def _for_each_group(table: pa.Table, column: str, apply: Callable[..., pa.Table]
         .groupby(column, num_partitions=num_partitions)
         .map_groups(apply, fn_kwargs=options, batch_format="pyarrow")
     )
-    return pa.concat_tables(made.iter_batches(batch_format="pyarrow", batch_size=None))
+    tables = list(made.iter_batches(batch_format="pyarrow", batch_size=None))
+    return pa.concat_tables(tables) if tables else table
 
 
 def _summarise(shards: ray.data.Dataset, curated: Curated, *, num_gone: int, num_unjudged: int) -> NearSummary:

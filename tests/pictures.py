@@ -56,6 +56,7 @@ _PHOTOS = (
     Path(sklearn.__file__).parent / "datasets/images/flower.jpg",
     _DATA / "sample_data/grace_hopper.jpg",
 )
+_LEAST_DEVIATION = 16  # grey levels
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -208,14 +209,19 @@ LOW_TEXTURE = ("gradient", "faint", "blank")
 
 
 def photos():
-    """Crops that do not overlap, of the photographs that installed packages carry; in grids of 1 to 6 a side."""
+    """Pieces of the photographs that installed packages carry, in grids of 1 to 6 a side.
+
+    Without pieces of nothing but sky, which look the same.
+    """
     for path in _PHOTOS:
         photo = Image.open(path).convert("RGB")
         for side in range(1, 7):
             width, height = photo.width // side, photo.height // side
             for index in range(side * side):
                 left, top = index % side * width, index // side * height
-                yield photo.crop((left, top, left + width, top + height))
+                piece = photo.crop((left, top, left + width, top + height))
+                if np.asarray(piece.convert("L")).std() > _LEAST_DEVIATION:
+                    yield piece
 
 
 def encoded(image, *, quality=92):

@@ -54,9 +54,9 @@ class CurationConfig(Section):
     normaliser: NormaliserMode = NormaliserMode.UNICODE
     duplicates: DuplicatePolicy = DuplicatePolicy.FIRST
     near_duplicates: NearDuplicatePolicy = NearDuplicatePolicy.KEEP
-    near_distance: Distance = 24
+    near_distance: Distance = 20
     benchmarks: list[Uri] = Field(default_factory=list)  # files of `metaclip hashes`; relative to the root
-    benchmark_distance: Distance = 24
+    benchmark_distance: Distance = 20
     p: Share | None = 0.06  # share of matches in tail entries; or t_en
     t_en: Count | None = None
     sample_rows: Count = 1_000_000  # at most so many pairs, on average, stand in the sample of annotations

@@ -33,7 +33,7 @@ def looks_of(images):
 def near_duplicates(images):
     """{image that goes: keeper}."""
     looks = looks_of(images)
-    tables = [find_edges(looks, *found, distance=24).table for found in keys(looks)]
+    tables = [find_edges(looks, *found, distance=20).table for found in keys(looks)]
     gone, keepers = resolve(pa.concat_tables([EDGES.empty_table(), *tables]))
     return dict(zip(gone.tolist(), keepers.tolist(), strict=True))
 

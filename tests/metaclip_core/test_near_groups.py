@@ -10,7 +10,7 @@ from metaclip_core.near_groups import EDGES, find_edges, resolve
 from metaclip_core.near_index import LookIndex
 from metaclip_core.neighbours import NUM_BANDS, Looks, are_near, hash_distance, keys, near_in_structure
 
-DISTANCE = 24
+DISTANCE = 20
 SEEDS = st.integers(0, 2**32 - 1)
 
 

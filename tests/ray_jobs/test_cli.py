@@ -85,6 +85,11 @@ def test_metadata_import_of_an_unknown_language_names_the_file(tmp_path):
     assert not (tmp_path / "root").exists()
 
 
+def test_hashes_of_no_folder_says_so(tmp_path):
+    done = metaclip("hashes", tmp_path / "nowhere", "--out", tmp_path / "hashes.parquet")
+    assert_one_clear_sentence(done, "no such folder", "nowhere")
+
+
 def test_metadata_import_of_no_folder_says_so(tmp_path):
     done = metaclip("metadata", "import", tmp_path / "nowhere", "--root", tmp_path / "root")
     assert_one_clear_sentence(done, "nowhere")
