@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,10 @@ class ProbabilityTables:
 
     def __init__(self, counts: Mapping[str, npt.NDArray[np.int64]], t: Mapping[str, int]) -> None:
         self.languages = sorted(set(counts) & set(t))
-        tables = [entry_probabilities(counts[language], t[language]) for language in self.languages]
-        self._starts = np.cumsum([0, *(len(table) for table in tables)])
-        self._probabilities = np.concatenate([np.empty(0), *tables])
+        self._starts = np.cumsum([0, *(len(counts[language]) for language in self.languages)])
+        self._probabilities = np.empty(self._starts[-1])
+        for language, (start, stop) in zip(self.languages, pairwise(self._starts), strict=True):
+            self._probabilities[start:stop] = entry_probabilities(counts[language], t[language])
 
     def of_captions(self, languages: pa.Array, entry_ids: pa.ListArray) -> Floats:
         """Probability of each caption; 0 where it mentions no entry or its language has no threshold: float64[n]."""

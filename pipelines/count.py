@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -33,19 +34,14 @@ _SUMS = "sums.parquet"
 _FUNNEL = "funnel.json"
 
 
-def _tally_shards(shards: pa.Table, *, curated: Curated) -> pa.Table:
-    return tally(
-        pa.concat_tables(
-            read_unique(curated, shard, columns=["row", "captions"]) for shard in shards["shard"].to_pylist()
-        )
-    )
-
-
-def _read_funnels(shards: pa.Table, *, annotations_uri: str) -> pa.Table:
+def _count_shards(shards: pa.Table, *, curated: Curated) -> pa.Table:
+    """TALLY of some shards, and the funnel of their annotation in the first row."""
+    numbers = shards["shard"].to_pylist()
+    tallied = tally(pa.concat_tables(read_unique(curated, shard, columns=["row", "captions"]) for shard in numbers))
     funnel = Funnel()
-    for shard in shards["shard"].to_pylist():
-        funnel.add(read_funnel(annotations_uri, shard))
-    return pa.table({"funnel": [funnel.to_json()]})
+    for shard in numbers:
+        funnel.add(read_funnel(curated.annotations_uri, shard))
+    return tallied.append_column("funnel", pa.array([funnel.to_json()] + [None] * (tallied.num_rows - 1), pa.string()))
 
 
 def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
@@ -53,29 +49,19 @@ def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
     marker = storage.join(curated.counts_uri, _FUNNEL)
     if storage.exists(marker):
         return
-    shards = manifest.dataset(max_blocks=config.compute.shard_blocks)
-    tallies = shards.map_batches(
-        _tally_shards,  # type: ignore[arg-type] # Ray types no keyword arguments
+    counted = manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
+        _count_shards,  # type: ignore[arg-type] # Ray types no keyword arguments
         fn_kwargs={"curated": curated},
         batch_format="pyarrow",
         batch_size=_SHARDS_PER_BATCH,
     )
-    filesystem, path = storage.resolve(curated.metadata_uri)
-    num_entries = read_manifest(filesystem, path).num_entries
-    pool = PoolCounts.zero(num_entries)
-    for batch in tallies.iter_batches(batch_format="pyarrow", batch_size=None):
+    pool, funnel = PoolCounts.zero(read_manifest(*storage.resolve(curated.metadata_uri)).num_entries), Funnel()
+    for batch in counted.iter_batches(batch_format="pyarrow", batch_size=None):
         pool.add(batch)
-    funnels = shards.map_batches(
-        _read_funnels,  # type: ignore[arg-type] # Ray types no keyword arguments
-        fn_kwargs={"annotations_uri": curated.annotations_uri},
-        batch_format="pyarrow",
-        batch_size=_SHARDS_PER_BATCH,
-    )
-    funnel = Funnel()
-    for row in funnels.iter_rows():
-        funnel.add(Funnel.from_json(row["funnel"]))
+        for content in batch["funnel"].drop_null().to_pylist():
+            funnel.add(Funnel.from_json(content))
     _extend(funnel, pool, num_near=read_summary(curated.near_uri).near_duplicates if curated.near_uri else None)
-    _write_counts(curated, pool)
+    write_counts(pool, counts_uri=curated.counts_uri, metadata_uri=curated.metadata_uri)
     storage.write_json(marker, funnel.to_records())
 
 
@@ -98,14 +84,15 @@ def _extend(funnel: Funnel, pool: PoolCounts, *, num_near: int | None) -> None:
     funnel.drop(Stage.MATCH, DropReason.NO_MATCH, num_unique - pool.total(Measure.MATCHED_PAIRS))
 
 
-def _write_counts(curated: Curated, pool: PoolCounts) -> None:
-    metadata = storage.resolve(curated.metadata_uri)
+def write_counts(pool: PoolCounts, *, counts_uri: str, metadata_uri: str) -> None:
+    """Store the sums of a pool, each entry's beside its text; holds the texts of one language at a time."""
+    metadata = storage.resolve(metadata_uri)
     sums = [
         {"measure": measure, "language": language, "count": total} for (measure, language), total in pool.sums.items()
     ]
-    storage.write_table(storage.join(curated.counts_uri, _SUMS), pa.Table.from_pylist(sorted(sums, key=str)))
+    storage.write_table(storage.join(counts_uri, _SUMS), pa.Table.from_pylist(sorted(sums, key=str)))
     with (
-        storage.publishing(storage.join(curated.counts_uri, _COUNTS)) as (filesystem, path),
+        storage.publishing(storage.join(counts_uri, _COUNTS)) as (filesystem, path),
         pq.ParquetWriter(path, COUNTS, filesystem=filesystem, compression="zstd") as writer,
     ):
         for language, counts in sorted(pool.matches.items()):
@@ -120,13 +107,18 @@ def _write_counts(curated: Curated, pool: PoolCounts) -> None:
 
 
 def read_counts(counts_uri: str) -> PoolCounts:
-    """The sums of a counted pool."""
-    table = storage.read_table(storage.join(counts_uri, _COUNTS), columns=["language", "count"])
-    languages = table["language"].combine_chunks().dictionary_encode()
-    # the rows of a language stand together, ordered by entry id
-    starts = np.flatnonzero(np.diff(languages.indices.to_numpy(), prepend=-1))
-    counts = np.split(table["count"].to_numpy(), starts[1:])
-    pool = PoolCounts(dict(zip(languages.dictionary.to_pylist(), counts, strict=True)))
+    """The sums of a counted pool. While it reads, it holds little more than the int64 of each entry."""
+    parts: dict[str, list[npt.NDArray[np.int64]]] = {}
+    with SteadyFile(*storage.resolve(storage.join(counts_uri, _COUNTS))) as file:
+        counts = pq.ParquetFile(file, read_dictionary=["language"])
+        for batch in counts.iter_batches(columns=["language", "count"]):
+            languages = batch["language"]
+            index = languages.indices.to_numpy()
+            starts = np.flatnonzero(np.diff(index, prepend=-1))  # the rows of a language stand together, by entry id
+            names = languages.dictionary.take(languages.indices.take(pa.array(starts))).to_pylist()
+            for language, part in zip(names, np.split(batch["count"].to_numpy(), starts[1:]), strict=True):
+                parts.setdefault(language, []).append(part)
+    pool = PoolCounts({language: np.concatenate(parts.pop(language)) for language in list(parts)})
     for row in storage.read_table(storage.join(counts_uri, _SUMS)).to_pylist():
         pool.sums[row["measure"], row["language"]] = row["count"]
     return pool
