@@ -7,7 +7,8 @@ moves the matches.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,8 @@ def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
         batch_size=_SHARDS_PER_BATCH,
     )
     pool, funnel = PoolCounts.zero(read_manifest(*storage.resolve(curated.metadata_uri)).num_entries), Funnel()
-    for batch in counted.iter_batches(batch_format="pyarrow", batch_size=None):
+    batches: Iterable[Any] = counted.iter_batches(batch_format="pyarrow", batch_size=None)
+    for batch in batches:
         pool.add(batch)
         for content in batch["funnel"].drop_null().to_pylist():
             funnel.add(Funnel.from_json(content))
