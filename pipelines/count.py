@@ -9,17 +9,18 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 
 from metaclip_core.counting import Measure, PoolCounts, tally
 from metaclip_core.funnel import Funnel
 from metaclip_core.metadata.store import read_entries, read_manifest
 from metaclip_core.records import COUNTS, DropReason, Stage
 from pipelines import storage
-from pipelines.annotate import read_funnel
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
 from pipelines.deduplicate import read_unique
 from pipelines.manifest import Manifest
+from pipelines.shards import read_funnel
 
 REVISION = 1
 _SHARDS_PER_BATCH = 8
@@ -36,15 +37,30 @@ def _tally_shards(shards: pa.Table, *, curated: Curated) -> pa.Table:
     )
 
 
-def _read_funnels(shards: pa.Table, *, annotations_uri: str) -> pa.Table:
-    funnel = Funnel()
+def _read_funnels(shards: pa.Table, *, folder_uris: list[str]) -> pa.Table:
+    funnels = {folder_uri: Funnel() for folder_uri in folder_uris}
     for shard in shards["shard"].to_pylist():
-        funnel.add(read_funnel(annotations_uri, shard))
-    return pa.table({"funnel": [funnel.to_json()]})
+        for folder_uri, funnel in funnels.items():
+            funnel.add(read_funnel(folder_uri, shard))
+    return pa.table({"folder_uri": folder_uris, "funnel": [funnel.to_json() for funnel in funnels.values()]})
+
+
+def _sum_funnels(shards: ray.data.Dataset, folder_uris: list[str]) -> list[Funnel]:
+    """The funnel of all shards in each step that wrote one of the folders."""
+    sums = shards.map_batches(
+        _read_funnels,  # type: ignore[arg-type] # Ray types no keyword arguments
+        fn_kwargs={"folder_uris": folder_uris},
+        batch_format="pyarrow",
+        batch_size=_SHARDS_PER_BATCH,
+    )
+    funnels = {folder_uri: Funnel() for folder_uri in folder_uris}
+    for row in sums.iter_rows():
+        funnels[row["folder_uri"]].add(Funnel.from_json(row["funnel"]))
+    return list(funnels.values())
 
 
 def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
-    """Write counts, sums and funnel of a pool whose shards are annotated. Done before, it does nothing."""
+    """Write counts, sums and funnel of a pool that is deduplicated. Done before, it does nothing."""
     marker = storage.join(curated.counts_uri, _FUNNEL)
     if storage.exists(marker):
         return
@@ -60,27 +76,25 @@ def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
     pool = PoolCounts.zero(num_entries)
     for batch in tallies.iter_batches(batch_format="pyarrow", batch_size=None):
         pool.add(batch)
-    funnels = shards.map_batches(
-        _read_funnels,  # type: ignore[arg-type] # Ray types no keyword arguments
-        fn_kwargs={"annotations_uri": curated.annotations_uri},
-        batch_format="pyarrow",
-        batch_size=_SHARDS_PER_BATCH,
-    )
-    funnel = Funnel()
-    for row in funnels.iter_rows():
-        funnel.add(Funnel.from_json(row["funnel"]))
-    _extend(funnel, pool)
+    folder_uris = [uri for uri in (curated.annotations_uri, curated.screens_uri) if uri]
+    funnel = _join(_sum_funnels(shards, folder_uris), pool)
     _write_counts(curated, pool)
     storage.write_json(marker, funnel.to_records())
 
 
-def _extend(funnel: Funnel, pool: PoolCounts) -> None:
-    """Add the lines of the funnel that the annotations' own funnels can't know."""
-    num_read, num_unique = funnel.rows_out(Stage.READ), pool.total(Measure.PAIRS)
-    funnel.enter(Stage.DEDUPLICATE, num_read)
-    funnel.drop(Stage.DEDUPLICATE, DropReason.DUPLICATE, num_read - num_unique)
+def _join(funnels: list[Funnel], pool: PoolCounts) -> Funnel:
+    """The pool's funnel: that of the annotations, of the screens if there are any, and what no shard alone can know."""
+    annotated, *screens = funnels
+    funnel = Funnel().add(annotated)
+    num_left, num_unique = annotated.rows_out(Stage.READ), pool.total(Measure.PAIRS)
+    for screened in screens:
+        funnel.add(screened)
+        num_left = screened.to_records()[-1]["rows_out"]
+    funnel.enter(Stage.DEDUPLICATE, num_left)
+    funnel.drop(Stage.DEDUPLICATE, DropReason.DUPLICATE, num_left - num_unique)
     funnel.enter(Stage.MATCH, num_unique)
     funnel.drop(Stage.MATCH, DropReason.NO_MATCH, num_unique - pool.total(Measure.MATCHED_PAIRS))
+    return funnel
 
 
 def _write_counts(curated: Curated, pool: PoolCounts) -> None:

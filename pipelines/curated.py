@@ -14,6 +14,8 @@ class Curated:
     manifest_digest: str
     metadata_uri: str
     annotations_uri: str
+    scores_uris: tuple[str, ...]  # of the recipe's classifiers, in their order
+    screens_uri: str | None  # None: the recipe leaves out nothing
     duplicates_uri: str
     counts_uri: str
     thresholds_uri: str

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from metaclip_core.balancing import ENGLISH
 from metaclip_core.plots import entry_curve, language_bars, share_shift
-from metaclip_core.records import Stage
+from metaclip_core.records import Stage, classifier_stage
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, LanguageRow, language_table, load_curation
@@ -32,6 +32,8 @@ _STAGES = {
     Stage.SHARDS: "files of the pool",
     Stage.READ: "samples → pairs of an image and its captions",
     Stage.CAPTIONS: "captions of these pairs",
+    Stage.BLOCK: "pairs → pairs that no block list names",
+    Stage.OPT_OUT: "pairs → pairs that no opt-out list names",
     Stage.DEDUPLICATE: "pairs → unique pairs",
     Stage.MATCH: "unique pairs → pairs that mention an entry",
 }
@@ -78,7 +80,7 @@ def write_report(
         drawn=sum(curation.expected.values()),
         english=next((language for language in languages if language.row.language == ENGLISH), None),
         stage=Stage,
-        about_stages=_STAGES,
+        about_stages=_about_stages(config),
         languages=languages,
         plotted_languages=_PLOTTED_LANGUAGES,
         shift=_shift(languages),
@@ -90,6 +92,15 @@ def write_report(
     uri = storage.join(storage.Layout(config.root).report(name), "index.html")
     storage.write_bytes(uri, page.encode())
     return uri
+
+
+def _about_stages(config: RunConfig) -> dict[str, str]:
+    about = {str(stage): what for stage, what in _STAGES.items()}
+    for classifier in config.curation.classifiers:
+        limit = "≥" if classifier.drop_above is None else "≤"
+        threshold = classifier.drop_below if classifier.drop_above is None else classifier.drop_above
+        about[classifier_stage(classifier.name)] = f"pairs → pairs with a score {limit} {threshold:g}"
+    return about
 
 
 @dataclass(frozen=True)

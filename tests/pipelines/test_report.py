@@ -52,7 +52,7 @@ class Page(HTMLParser):
             assert self.open_tags.pop() == tag
 
 
-def curation(languages=("en", "de"), *, reason="bad_member"):
+def curation(languages=("en", "de"), *, reason="bad_member", screens_uri=None):
     funnel = Funnel()
     for stage, rows, dropped in [
         (Stage.READ, 20_000, (reason, 1_500)),
@@ -69,7 +69,9 @@ def curation(languages=("en", "de"), *, reason="bad_member"):
         f"{name}_uri": f"/r/{name}/v1" for name in ("metadata", "annotations", "duplicates", "counts", "thresholds")
     }
     return CurationResult(
-        curated=Curated(pool="numbers", num_shards=40, manifest_digest="d1", **uris),
+        curated=Curated(
+            pool="numbers", num_shards=40, manifest_digest="d1", scores_uris=(), screens_uri=screens_uri, **uris
+        ),
         thresholds=Thresholds(0.06, dict.fromkeys(languages, 1_234)),
         counts=counts,
         funnel=funnel,
@@ -139,6 +141,21 @@ def test_a_report_of_many_languages_lists_all_and_plots_the_largest(tmp_path):
     plotted = [name for name in names if re.search(rf">{name}</text>", page)]
     assert len(plotted) == 40
     assert "l0" in plotted
+
+
+def test_a_report_of_a_screened_pool_says_what_each_sieve_lets_pass(tmp_path):
+    result = curation(screens_uri="/r/screens/v1")
+    result.funnel.enter("block", 18_500)
+    result.funnel.enter("classify nsfw", 18_500)
+    result.funnel.drop("classify nsfw", DropReason.SCORE_ABOVE, 370)
+    page = written(tmp_path, result, overrides=["curation.classifiers=[{name: nsfw, drop_above: 0.5}]"])[1]
+    found = rows(page)
+    assert "pairs → pairs that no block list names" in found
+    assert "classify nsfw 18,500 18,130 370 2.0%" in found
+    assert "pairs → pairs with a score ≤ 0.5" in found
+    assert "score above 370 2.0%" in found
+    assert "screens /r/screens/v1" in found
+    assert "after screening and deduplication" in page
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
