@@ -46,6 +46,10 @@ LINK = pa.schema(
     ]
 )
 
+SCORES = pa.schema([("row", pa.int32()), ("score", pa.float32())])  # in [0, 1]; null where there is none
+
+LEFT_OUT = pa.schema([("row", pa.int32()), ("reason", pa.string())])  # of a shard, by row; a DropReason
+
 DRAWN = pa.schema(
     [
         ("pair_id", pa.string()),
@@ -141,12 +145,20 @@ class Stage(StrEnum):
     LINKS = "links"  # images that pages show
     READ = "read"  # samples of a shard → pairs
     CAPTIONS = "captions"  # captions of pairs and links
+    BLOCK = "block"
+    OPT_OUT = "opt_out"
+    CLASSIFY = "classify"  # a line for each classifier, see `classifier_stage`
     CONTAMINATION = "contamination"
     DEDUPLICATE = "deduplicate"
     NEAR = "near_duplicates"
     MATCH = "match"
     DRAW = "draw"  # pairs with a match → pairs of one epoch
     EXPORT = "export"  # pairs of one epoch → pairs written
+
+
+def classifier_stage(name: str) -> str:
+    """The line of the funnel of one classifier."""
+    return f"{Stage.CLASSIFY} {name}"
 
 
 class DropReason(StrEnum):
@@ -175,6 +187,13 @@ class DropReason(StrEnum):
     CAPTION_OVER_LIMIT = "caption_over_limit"
     CAPTION_BROKEN_TEXT = "caption_broken_text"  # bytes that are no UTF-8, lone surrogates
     CAPTION_BAD_SHAPE = "caption_bad_shape"
+    # screening
+    BLOCKED_URL = "blocked_url"  # or its pair id
+    BLOCKED_IMAGE = "blocked_image"
+    OPTED_OUT = "opted_out"
+    UNSCORED = "unscored"  # no image, or the classifier gave no score
+    SCORE_ABOVE = "score_above"
+    SCORE_BELOW = "score_below"
     # curation
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near_duplicate"  # an earlier pair's image looks the same

@@ -24,13 +24,12 @@ from pipelines.errors import UserError
 from pipelines.identifier import identifier_version, open_identifier
 from pipelines.manifest import Manifest
 from pipelines.matcher import open_matcher
+from pipelines.shards import funnel_metadata
 from pipelines.sources.base import open_source
-from pipelines.steady import SteadyFile
 
 _log = logging.getLogger(__name__)
 
 REVISION = 4
-_FUNNEL = b"funnel"
 
 
 def annotate_batch(
@@ -126,18 +125,12 @@ class Annotate:
         ):
             for pairs in self._source.read_captions(name, shard=shard, batch_rows=self._batch_rows, funnel=funnel):
                 writer.write_table(self._annotator(pairs))
-            writer.add_key_value_metadata({_FUNNEL.decode(): funnel.to_json()})
+            writer.add_key_value_metadata(funnel_metadata(funnel))
 
 
 def read_annotations(annotations_uri: str, shard: int, *, columns: list[str] | None = None) -> pa.Table:
     """The annotations of a shard, as ANNOTATED or some of its columns."""
     return storage.read_table(storage.shard_file(annotations_uri, shard), columns=columns)
-
-
-def read_funnel(annotations_uri: str, shard: int) -> Funnel:
-    """What the shard's annotation dropped."""
-    with SteadyFile(*storage.resolve(storage.shard_file(annotations_uri, shard))) as file:
-        return Funnel.from_json(pq.read_metadata(file).metadata[_FUNNEL].decode())
 
 
 def apply_annotate(
@@ -162,10 +155,3 @@ def apply_annotate(
             enable_true_multi_threading=True,
         ),
     )
-
-
-def unannotated(manifest: Manifest, annotations_uri: str) -> Manifest:
-    """The shards that have no annotations yet."""
-    done = storage.list_names(annotations_uri)
-    names = [storage.shard_file("", shard).lstrip("/") for shard in manifest.table["shard"].to_pylist()]
-    return Manifest(manifest.table.filter(pa.array([name not in done for name in names], pa.bool_())))

@@ -12,10 +12,11 @@ from pipelines import storage
 from pipelines.card_page import card_page, pictured
 from pipelines.config import RunConfig
 from pipelines.count import read_names
-from pipelines.curate import CurationResult, Progress
+from pipelines.curate import CurationResult
 from pipelines.manifest import load_manifest
 from pipelines.pictures import read_pictures
 from pipelines.samples import make_sample, read_sample
+from pipelines.shards import Progress
 
 _PAGE = "index.html"
 _DATA = "card.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import ray
@@ -13,6 +13,7 @@ from ray.data import DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.config.compute import ComputeConfig
+from pipelines.config.curation import ClassifierConfig
 from pipelines.errors import UserError
 
 _PACE_S = 0.03
@@ -82,13 +83,33 @@ def check_matcher_cpus(compute: ComputeConfig) -> None:
     Raises:
         UserError: no node has a CPU for each of its threads.
     """
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    largest = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
+    largest = max((node.get("CPU", 0) for node in _nodes()), default=0)
     if compute.matcher_threads > largest:
         raise UserError(
             f"compute.matcher_threads {compute.matcher_threads} needs as many CPUs on one node, "
             f"and the largest has {largest:g}"
         )
+
+
+def check_classifiers(classifiers: Sequence[ClassifierConfig]) -> None:
+    """Refuse a classifier that no node can hold, for Ray would wait for one in silence.
+
+    Raises:
+        UserError: no node has its CPUs and GPUs.
+    """
+    for classifier in classifiers:
+        asked = {"CPU": classifier.num_cpus, "GPU": classifier.num_gpus}
+        if not any(all(node.get(kind, 0) >= number for kind, number in asked.items()) for node in _nodes()):
+            raise UserError(
+                f"classifier {classifier.name!r} needs {classifier.num_cpus:g} CPUs and {classifier.num_gpus:g} GPUs "
+                "on one node, and no node of the cluster has them; lower its num_cpus and num_gpus"
+            )
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each node that is alive."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in nodes if node["Alive"]]
 
 
 def check_cpus(compute: ComputeConfig, *, feed_cpus: int) -> None:

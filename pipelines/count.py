@@ -20,12 +20,12 @@ from metaclip_core.funnel import Funnel
 from metaclip_core.metadata.store import read_entries, read_manifest
 from metaclip_core.records import COUNTS, DropReason, Stage
 from pipelines import storage
-from pipelines.annotate import read_funnel
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
 from pipelines.keepers import read_summary
 from pipelines.manifest import Manifest
 from pipelines.selection import read_unique
+from pipelines.shards import read_funnel
 from pipelines.steady import SteadyFile
 
 REVISION = 1
@@ -36,17 +36,20 @@ _FUNNEL = "funnel.json"
 
 
 def _count_shards(shards: pa.Table, *, curated: Curated) -> pa.Table:
-    """TALLY of some shards, and the funnel of their annotation in the first row."""
+    """TALLY of some shards, and in its first row the funnels of their annotation and of their screening, if any."""
     numbers = shards["shard"].to_pylist()
-    tallied = tally(pa.concat_tables(read_unique(curated, shard, columns=["row", "captions"]) for shard in numbers))
-    funnel = Funnel()
-    for shard in numbers:
-        funnel.add(read_funnel(curated.annotations_uri, shard))
-    return tallied.append_column("funnel", pa.array([funnel.to_json()] + [None] * (tallied.num_rows - 1), pa.string()))
+    table = tally(pa.concat_tables(read_unique(curated, shard, columns=["row", "captions"]) for shard in numbers))
+    for name, folder_uri in (("annotated", curated.annotations_uri), ("screened", curated.screens_uri)):
+        funnel = Funnel()
+        for shard in numbers if folder_uri else []:
+            funnel.add(read_funnel(str(folder_uri), shard))
+        column = pa.array([funnel.to_json()] + [None] * (table.num_rows - 1), pa.string())
+        table = table.append_column(name, column)
+    return table
 
 
 def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
-    """Write counts, sums and funnel of a pool whose shards are annotated. Done before, it does nothing."""
+    """Write counts, sums and funnel of a pool that is deduplicated. Done before, it does nothing."""
     marker = storage.join(curated.counts_uri, _FUNNEL)
     if storage.exists(marker):
         return
@@ -56,34 +59,41 @@ def count(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
         batch_format="pyarrow",
         batch_size=_SHARDS_PER_BATCH,
     )
-    pool, funnel = PoolCounts.zero(read_manifest(*storage.resolve(curated.metadata_uri)).num_entries), Funnel()
+    pool = PoolCounts.zero(read_manifest(*storage.resolve(curated.metadata_uri)).num_entries)
+    funnels = {"annotated": Funnel(), "screened": Funnel()}
     batches: Iterable[Any] = counted.iter_batches(batch_format="pyarrow", batch_size=None)
     for batch in batches:
         pool.add(batch)
-        for content in batch["funnel"].drop_null().to_pylist():
-            funnel.add(Funnel.from_json(content))
-    _extend(funnel, pool, num_near=read_summary(curated.near_uri).near_duplicates if curated.near_uri else None)
+        for name, funnel in funnels.items():
+            for content in batch[name].drop_null().to_pylist():
+                funnel.add(Funnel.from_json(content))
+    num_near = read_summary(curated.near_uri).near_duplicates if curated.near_uri else None
     write_counts(pool, counts_uri=curated.counts_uri, metadata_uri=curated.metadata_uri)
-    storage.write_json(marker, funnel.to_records())
+    storage.write_json(marker, _join(**funnels, pool=pool, num_near=num_near).to_records())
 
 
-def _extend(funnel: Funnel, pool: PoolCounts, *, num_near: int | None) -> None:
-    """Add the lines of the funnel that the annotations' own funnels can't know.
+def _join(*, annotated: Funnel, screened: Funnel, pool: PoolCounts, num_near: int | None) -> Funnel:
+    """The pool's funnel: that of its shards, and what no shard alone can know.
 
     Args:
-        funnel: of all shards.
+        annotated: of all shards.
+        screened: likewise; empty where nothing is screened.
         pool: what was counted.
         num_near: near-duplicates that went; None where none were looked for.
     """
-    num_read, num_unique = funnel.rows_out(Stage.READ), pool.total(Measure.PAIRS)
+    funnel = Funnel().add(annotated).add(screened)
+    last = screened.to_records()[-1:]
+    num_left = last[0]["rows_out"] if last else annotated.rows_out(Stage.READ)
+    num_unique = pool.total(Measure.PAIRS)
     num_first = num_unique + (num_near or 0)
-    funnel.enter(Stage.DEDUPLICATE, num_read)
-    funnel.drop(Stage.DEDUPLICATE, DropReason.DUPLICATE, num_read - num_first)
+    funnel.enter(Stage.DEDUPLICATE, num_left)
+    funnel.drop(Stage.DEDUPLICATE, DropReason.DUPLICATE, num_left - num_first)
     if num_near is not None:
         funnel.enter(Stage.NEAR, num_first)
         funnel.drop(Stage.NEAR, DropReason.NEAR_DUPLICATE, num_near)
     funnel.enter(Stage.MATCH, num_unique)
     funnel.drop(Stage.MATCH, DropReason.NO_MATCH, num_unique - pool.total(Measure.MATCHED_PAIRS))
+    return funnel
 
 
 def write_counts(pool: PoolCounts, *, counts_uri: str, metadata_uri: str) -> None:

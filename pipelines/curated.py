@@ -15,6 +15,8 @@ class Curated:
     manifest_digest: str
     metadata_uri: str
     annotations_uri: str
+    scores_uris: tuple[str, ...]  # of the recipe's classifiers, in their order
+    screens_uri: str | None  # None: the recipe leaves out nothing
     hashes_uri: str | None  # None: the recipe looks at no image
     duplicates_uri: str
     near_uri: str | None  # None: the recipe keeps near-duplicates

@@ -25,12 +25,13 @@ from metaclip_core.sampling import ProbabilityTables, draw
 from pipelines import storage
 from pipelines.cluster import connected
 from pipelines.config import RunConfig
-from pipelines.curate import CurationResult, Progress, load_curation
+from pipelines.curate import CurationResult, load_curation
 from pipelines.curated import Curated
 from pipelines.errors import UserError
 from pipelines.export_files import ExportFormat, Pair, write_pairs
 from pipelines.manifest import Manifest, load_manifest
 from pipelines.selection import read_unique
+from pipelines.shards import Progress
 from pipelines.sources.base import open_source
 from pipelines.thresholds import load_tables
 

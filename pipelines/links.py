@@ -27,8 +27,8 @@ from metaclip_core.wat import LinkLimits
 from pipelines import storage
 from pipelines.cluster import connected
 from pipelines.config import RunConfig
-from pipelines.curate import Progress
 from pipelines.errors import UserError
+from pipelines.shards import Progress
 from pipelines.sources.wat import SUFFIX, check_installed, read_wat
 from pipelines.steady import SteadyFile
 

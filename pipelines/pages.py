@@ -20,7 +20,10 @@ ABOUT_STAGES = {
     Stage.SHARDS: "files of the pool",
     Stage.READ: "samples → pairs of an image and its captions",
     Stage.CAPTIONS: "captions of these pairs",
+    Stage.BLOCK: "pairs → pairs that no block list names",
+    Stage.OPT_OUT: "pairs → pairs that no opt-out list names",
     Stage.DEDUPLICATE: "pairs → unique pairs",
+    Stage.NEAR: "unique pairs → pairs whose image looks like no earlier one",
     Stage.MATCH: "unique pairs → pairs that mention an entry",
 }
 

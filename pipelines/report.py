@@ -17,14 +17,15 @@ from markupsafe import Markup
 
 from metaclip_core.balancing import ENGLISH
 from metaclip_core.plots import entry_curve, language_bars, share_shift
-from metaclip_core.records import Stage
+from metaclip_core.records import Stage, classifier_stage
 from pipelines import storage
 from pipelines.card import write_card
 from pipelines.config import RunConfig
-from pipelines.curate import CurationResult, LanguageRow, Progress, data_set, language_table, load_curation
+from pipelines.curate import CurationResult, LanguageRow, data_set, language_table, load_curation
 from pipelines.errors import UserError
 from pipelines.evaluate import MEAN, EvaluationSet, load_metrics, metric_name
 from pipelines.pages import ABOUT_STAGES, template, without_secrets, words
+from pipelines.shards import Progress
 from pipelines.tracking import record_card
 from pipelines.training import TrainResult, load_record, load_result
 
@@ -93,7 +94,7 @@ def write_report(
         drawn=sum(curation.expected.values()),
         english=next((language for language in languages if language.row.language == ENGLISH), None),
         stage=Stage,
-        about_stages=ABOUT_STAGES,
+        about_stages=_about_stages(config),
         funnel_lines=curation.funnel.to_records(),
         languages=languages,
         plotted_languages=_PLOTTED_LANGUAGES,
@@ -105,6 +106,15 @@ def write_report(
     )
     storage.write_bytes(uri, page.encode())
     return uri
+
+
+def _about_stages(config: RunConfig) -> dict[str, str]:
+    about = {str(stage): what for stage, what in ABOUT_STAGES.items()}
+    for classifier in config.curation.classifiers:
+        limit = "≥" if classifier.drop_above is None else "≤"
+        threshold = classifier.drop_below if classifier.drop_above is None else classifier.drop_above
+        about[classifier_stage(classifier.name)] = f"pairs → pairs with a score {limit} {threshold:g}"
+    return about
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from metaclip_core.records import SAMPLED, check
 from pipelines import storage
 from pipelines.cluster import connected
 from pipelines.config import RunConfig
-from pipelines.curate import Progress
 from pipelines.curated import Curated
 from pipelines.manifest import Manifest
 from pipelines.selection import read_unique
+from pipelines.shards import Progress
 from pipelines.steady import SteadyFile
 
 REVISION = 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from metaclip_core.merging import with_extra_captions
 from pipelines.annotate import read_annotations
 from pipelines.curated import Curated
 from pipelines.deduplicate import read_duplicates
 from pipelines.keepers import read_extra_captions, read_gone
+from pipelines.screen import read_left_out, without_rows
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Selection:
 
     def remaining(self, pairs: pa.Table) -> pa.Table:
         """Those of some of the shard's pairs that are left; `pairs` has a column row."""
-        return pairs.filter(pc.invert(pc.is_in(pairs["row"], value_set=self.left_out)))
+        return without_rows(pairs, self.left_out)
 
     def enriched(self, annotated: pa.Table) -> pa.Table:
         """The same pairs, each with the captions that it gets behind its own, where there is a column for them."""
@@ -34,7 +34,7 @@ class Selection:
 
 def read_selection(curated: Curated, shard: int) -> Selection:
     """What curation left of a shard."""
-    left_out = [read_duplicates(curated, shard)]
+    left_out = [read_left_out(curated, shard), read_duplicates(curated, shard)]
     extra = None
     if curated.near_uri is not None:
         left_out.append(read_gone(curated.near_uri, shard))

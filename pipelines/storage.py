@@ -250,6 +250,14 @@ class Layout:
         """One file for each shard."""
         return self._place("annotations", version)
 
+    def scores(self, version: str) -> str:
+        """One file for each shard."""
+        return self._place("scores", version)
+
+    def screens(self, version: str) -> str:
+        """One file for each shard."""
+        return self._place("screens", version)
+
     def duplicates(self, version: str) -> str:
         """One file for each shard that has duplicates, and `manifest.json`."""
         return self._place("duplicates", version)

@@ -9,9 +9,10 @@ from metaclip_core.estimates import CONFIDENCE
 from metaclip_core.whatif import WhatIf, what_if
 from pipelines.config import RunConfig
 from pipelines.count import read_counts
-from pipelines.curate import Progress, locate, not_curated
+from pipelines.curate import locate, not_curated
 from pipelines.manifest import load_manifest
 from pipelines.samples import make_sample, read_sample
+from pipelines.shards import Progress
 from pipelines.thresholds import compute_thresholds
 
 

@@ -19,6 +19,7 @@ def sections(model=RunConfig, path=()):
 
 
 SECTIONS = list(sections())
+NSFW = {"name": "nsfw", "drop_above": 0.5}
 
 
 def nested(path, value):
@@ -36,6 +37,11 @@ def test_unknown_key_in_any_section_is_refused_with_its_path(path):
     full = (*path, "stepz")
     with pytest.raises(UserError, match=f"^unknown key {'.'.join(full)}$"):
         build_config(nested(full, 3))
+
+
+def test_unknown_key_of_a_classifier_is_refused_with_its_path():
+    with pytest.raises(UserError, match=r"^unknown key curation.classifiers.0.module$"):
+        build_config({"curation": {"classifiers": [{**NSFW, "module": "os"}]}})
 
 
 def test_several_mistakes_are_told_at_once():
@@ -64,6 +70,19 @@ def test_several_mistakes_are_told_at_once():
         ({"curation": {"identifier": "cld2", "identifier_uri": "lid.bin"}}, "curation.identifier_uri"),
         ({"curation": {"identifier_uri": "lid.bin"}}, "curation.identifier_uri"),
         ({"curation": {"joint_captions": True}}, "curation.joint_captions"),
+        ({"curation": {"block_lists": "list.txt"}}, "curation.block_lists"),
+        ({"curation": {"opt_out_lists": ["s3://key:secret@bucket/list"]}}, "curation.opt_out_lists.0"),
+        ({"curation": {"classifiers": [{"drop_above": 0.5}]}}, "curation.classifiers.0.name"),
+        ({"curation": {"classifiers": [{"name": "nsfw"}]}}, "curation.classifiers.0"),
+        ({"curation": {"classifiers": [{**NSFW, "drop_below": 0.1}]}}, "curation.classifiers.0"),
+        ({"curation": {"classifiers": [{**NSFW, "drop_above": 1.5}]}}, "curation.classifiers.0.drop_above"),
+        ({"curation": {"classifiers": [{**NSFW, "num_gpus": -1}]}}, "curation.classifiers.0.num_gpus"),
+        ({"curation": {"classifiers": [{**NSFW, "options": [1]}]}}, "curation.classifiers.0.options"),
+        (
+            {"curation": {"classifiers": [{**NSFW, "options": {"of": [{"uri": "s3://key:secret@bucket/weights"}]}}]}},
+            "curation.classifiers.0.options",
+        ),
+        ({"curation": {"classifiers": [NSFW, NSFW]}}, "curation.classifiers"),
         ({"pool": {"format": "zip"}}, "pool.format"),
         ({"pool": {"columns": {"image_path": "file"}}}, "pool.columns"),
         ({"pool": {"columns": {"captions": None}}}, "pool.columns.captions"),
