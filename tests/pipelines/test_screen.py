@@ -282,7 +282,7 @@ def test_classifier_that_no_node_can_hold_is_refused(small, resources):
         run(classifiers=[words])
 
 
-@pytest.mark.parametrize("shards_per_part", [256, 1])
+@pytest.mark.parametrize("shards_per_part", [256, pytest.param(1, marks=pytest.mark.slow)])
 def test_pool_of_which_nothing_is_left_is_told_and_what_took_it(small, shards_per_part, monkeypatch):
     monkeypatch.setattr(deduplicate, "_SHARDS_PER_PART", shards_per_part)
     run, _, root = small
