@@ -15,7 +15,18 @@ from metaclip_core.funnel import Funnel
 from metaclip_core.languages import OTHER
 from metaclip_core.metadata.store import read_manifest
 from metaclip_core.records import Stage
-from pipelines import annotate, count, deduplicate, hash_images, near_duplicates, score, screen, storage, thresholds
+from pipelines import (
+    annotate,
+    contamination,
+    count,
+    deduplicate,
+    hash_images,
+    near_duplicates,
+    score,
+    screen,
+    storage,
+    thresholds,
+)
 from pipelines.cluster import check_classifiers, check_matcher_cpus, connected
 from pipelines.config import RunConfig
 from pipelines.config.curation import NearDuplicatePolicy
@@ -67,7 +78,10 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
         normaliser=curation.normaliser,
     )
     scores = [score.scores_version(classifier, pool=pool) for classifier in curation.classifiers]
-    screens = screen.screens_version(config, annotations=annotations, scores=scores)
+    looks = bool(curation.benchmarks) or curation.near_duplicates is not NearDuplicatePolicy.KEEP
+    hashes = hash_images.hashes_version(config, pool) if looks else None
+    listed = contamination.contamination_version(config, hashes=hashes) if hashes else None
+    screens = screen.screens_version(config, annotations=annotations, scores=scores, contamination=listed)
     duplicates = storage.version_of(
         "duplicates",
         deduplicate.REVISION,
@@ -76,8 +90,6 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
         manifest=manifest.digest,
         policy=curation.duplicates,
     )
-    looks = curation.near_duplicates is not NearDuplicatePolicy.KEEP
-    hashes = hash_images.hashes_version(config, pool) if looks else None
     near = near_duplicates.near_version(config, hashes=hashes, duplicates=duplicates) if hashes else None
     counts = storage.version_of("counts", count.REVISION, duplicates=duplicates, near=near)
     return Curated(
@@ -87,6 +99,7 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
         metadata_uri=layout.metadata(metadata),
         annotations_uri=layout.annotations(annotations),
         scores_uris=tuple(map(layout.scores, scores)),
+        contamination_uri=layout.contamination(listed) if listed else None,
         screens_uri=layout.screens(screens) if screens else None,
         hashes_uri=layout.hashes(hashes) if hashes else None,
         duplicates_uri=layout.duplicates(duplicates),
@@ -199,9 +212,6 @@ def _write_shards(manifest: Manifest, config: RunConfig, curated: Curated, progr
             scores_uri=uri,
         )
         finish(f"score {classifier.name}", manifest, scoring, folder_uri=uri, progress=progress)
-    if curated.screens_uri is not None:
-        screening = partial(screen.apply_screen, config=config, curated=curated)
-        finish("screen", manifest, screening, folder_uri=curated.screens_uri, progress=progress)
     if curated.hashes_uri is not None:
         hashing = partial(
             hash_images.apply_hash_images,
@@ -210,6 +220,9 @@ def _write_shards(manifest: Manifest, config: RunConfig, curated: Curated, progr
             hashes_uri=curated.hashes_uri,
         )
         finish("hash", manifest, hashing, folder_uri=curated.hashes_uri, progress=progress)
+    if curated.screens_uri is not None:
+        screening = partial(screen.apply_screen, config=config, curated=curated)
+        finish("screen", manifest, screening, folder_uri=curated.screens_uri, progress=progress)
 
 
 def _check_drops(funnel: Funnel, config: RunConfig) -> None:

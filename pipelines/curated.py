@@ -16,6 +16,7 @@ class Curated:
     metadata_uri: str
     annotations_uri: str
     scores_uris: tuple[str, ...]  # of the recipe's classifiers, in their order
+    contamination_uri: str | None  # None: the recipe names no benchmark
     screens_uri: str | None  # None: the recipe leaves out nothing
     hashes_uri: str | None  # None: the recipe looks at no image
     duplicates_uri: str

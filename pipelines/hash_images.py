@@ -38,7 +38,7 @@ _BATCH_ROWS = 1_024
 def check_installed() -> None:
     """Raises UserError when the extra that hashes images is not installed."""
     if not _INSTALLED:
-        raise UserError(f"{_LIBRARY} is not installed: pip install 'worldwide-clip[hashes]'")
+        raise UserError(f"{_LIBRARY} is not installed: pip install '.[hashes]' in the checkout")
 
 
 def library_version() -> str:
@@ -50,7 +50,7 @@ def library_version() -> str:
     try:
         return f"{_LIBRARY} {version(_LIBRARY)}, revision {REVISION}"
     except PackageNotFoundError as error:
-        raise UserError(f"{_LIBRARY} is not installed: pip install 'worldwide-clip[hashes]'") from error
+        raise UserError(f"{_LIBRARY} is not installed: pip install '.[hashes]' in the checkout") from error
 
 
 def hashes_version(config: RunConfig, pool: dict[str, Any]) -> str:

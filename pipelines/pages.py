@@ -22,6 +22,7 @@ ABOUT_STAGES = {
     Stage.CAPTIONS: "captions of these pairs",
     Stage.BLOCK: "pairs → pairs that no block list names",
     Stage.OPT_OUT: "pairs → pairs that no opt-out list names",
+    Stage.CONTAMINATION: "pairs → pairs whose image looks like none of a benchmark",
     Stage.DEDUPLICATE: "pairs → unique pairs",
     Stage.NEAR: "unique pairs → pairs whose image looks like no earlier one",
     Stage.MATCH: "unique pairs → pairs that mention an entry",

@@ -28,19 +28,22 @@ from pipelines.sieves import COLUMNS, Sieve, open_sieves
 REVISION = 1
 
 
-def screens_version(config: RunConfig, *, annotations: str, scores: Sequence[str]) -> str | None:
+def screens_version(
+    config: RunConfig, *, annotations: str, scores: Sequence[str], contamination: str | None
+) -> str | None:
     """The version of the screens; None where the recipe has no sieve.
 
     Args:
         config: the recipe.
         annotations: their version.
         scores: the versions of its classifiers' scores, in their order.
+        contamination: the version of what looks like its benchmarks; None where it names none.
 
     Raises:
         UserError: a list can't be read.
     """
     curation = config.curation
-    if not (curation.block_lists or curation.opt_out_lists or curation.classifiers):
+    if not (curation.block_lists or curation.opt_out_lists or curation.classifiers or contamination):
         return None
     return storage.version_of(
         "screens",
@@ -48,6 +51,7 @@ def screens_version(config: RunConfig, *, annotations: str, scores: Sequence[str
         annotations=annotations,
         **_digests(config),
         scores=scores,
+        contamination=contamination,
         thresholds=[[classifier.drop_above, classifier.drop_below] for classifier in curation.classifiers],
     )
 

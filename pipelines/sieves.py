@@ -1,7 +1,7 @@
 """Sieves: for what a pair may be left out, whatever the rest of the pool holds.
 
-The recipe's sieves, in their order: block lists, opt-out lists, then each classifier's threshold. Each has its line in
-the funnel; a pair is counted at the first that holds it back.
+The recipe's sieves, in their order: block lists, opt-out lists, each classifier's threshold, benchmarks. Each has
+its line in the funnel; a pair is counted at the first that holds it back.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from metaclip_core.records import DropReason, Stage, classifier_stage
 from metaclip_core.scores import judge_scores
 from pipelines.config import RunConfig
 from pipelines.config.curation import ClassifierConfig
+from pipelines.contamination import ContaminationSieve
 from pipelines.curated import Curated
 from pipelines.lists import open_lists
 from pipelines.score import read_scores
@@ -60,6 +61,9 @@ def open_sieves(config: RunConfig, curated: Curated) -> list[Sieve]:
         sieves.append(ListSieve(Stage.OPT_OUT, opted_out, digests, **reasons))
     for classifier, scores_uri in zip(curation.classifiers, curated.scores_uris, strict=True):
         sieves.append(ScoreSieve(classifier, scores_uri))
+    if curated.contamination_uri is not None:
+        uris = {"hashes_uri": str(curated.hashes_uri), "contamination_uri": curated.contamination_uri}
+        sieves.append(ContaminationSieve(config, **uris))
     return sieves
 
 

@@ -20,10 +20,10 @@ from metaclip_core.records import DropReason, Stage
 from pipelines import export
 from pipelines.config import build_config
 from pipelines.curate import curate
+from pipelines.draw import draw_rows
 from pipelines.errors import UserError
 from pipelines.export import ExportSpec, export_pool
 from pipelines.export_files import ExportFormat
-from pipelines.feed import draw_item
 from pipelines.manifest import load_manifest
 from pipelines.metadata import import_metadata
 from pipelines.selection import read_unique
@@ -111,8 +111,10 @@ def drawn(recipe, *, epoch=EPOCH):
     source, tables = open_source(config), load_tables(where)
     pairs, failed = [], Counter()
     for shard, name in enumerate(load_manifest(config).table["name"].to_pylist()):
-        item = draw_item(read_unique(where, shard), tables, epoch=epoch, seed=config.seed)
-        images = source.read_images(name, item.image_offsets.tolist(), item.image_lengths.tolist())
+        annotated = read_unique(where, shard)
+        item = draw_rows(annotated, tables, epoch=epoch, seed=config.seed)
+        places = annotated.take(pa.array(item.index))
+        images = source.read_images(name, places["image_offset"].to_pylist(), places["image_length"].to_pylist())
         for row, image in zip(item.rows.to_pylist(), images, strict=True):
             if isinstance(image, DropReason):
                 failed[image] += 1

@@ -18,7 +18,9 @@ import pytest
 from metaclip_core.links import MAX_CAPTIONS
 from metaclip_core.records import DropReason, Stage
 from pipelines import near_duplicates
+from pipelines.benchmark_hashes import make_hash_file
 from pipelines.config import build_config
+from pipelines.contamination import read_contamination
 from pipelines.curate import curate
 from pipelines.deduplicate import read_first
 from pipelines.keepers import read_summary
@@ -140,7 +142,7 @@ def merged(cluster, pool, tmp_path_factory):
 
 
 def test_first_leaves_out_the_planted_ones_and_nothing_else(first):
-    before, after = rows_of(read_first, first), rows_of(read_unique, first)
+    before, after = rows_of(read_first, first, columns=["shard", "row", "captions"]), rows_of(read_unique, first)
     assert set(before) - set(after) == set(KEEPERS)
     assert all(after[place] == before[place] for place in after)
 
@@ -166,13 +168,16 @@ def test_funnel_has_an_exact_line_and_counts_follow_what_is_left(first):
 def test_images_that_cannot_be_read_stay_and_are_counted(first):
     summary = read_summary(first.curated.near_uri)
     assert summary.unreadable == {DropReason.IMAGE_BROKEN: 1}
-    assert (summary.near_duplicates, summary.images) == (len(KEEPERS), len(rows_of(read_first, first)))
+    assert (summary.near_duplicates, summary.images) == (
+        len(KEEPERS),
+        len(rows_of(read_first, first, columns=["shard", "row", "captions"])),
+    )
     assert (0, 4) in rows_of(read_unique, first)
 
 
 def test_keep_looks_at_no_image_and_leaves_nothing_out(pool, tmp_path, cluster):
     result = curated(pool, tmp_path, near_duplicates="keep")
-    assert rows_of(read_unique, result) == rows_of(read_first, result)
+    assert rows_of(read_unique, result) == rows_of(read_first, result, columns=["shard", "row", "captions"])
     assert not (tmp_path / "hashes").exists()
     assert not (tmp_path / "near").exists()
     assert Stage.NEAR not in [record["stage"] for record in result.funnel.to_records()]
@@ -273,3 +278,19 @@ def test_numbers_of_images_hold_the_largest_shard_and_row():
     image = pa.scalar((2**31 - 1) << 32 | (2**31 - 1)).as_py()
     table = near_duplicates._located(np.array([image]), np.array([5 << 32 | 7]))
     assert table.to_pylist() == [{"shard": 2**31 - 1, "row": 2**31 - 1, "keeper_shard": 5, "keeper_row": 7}]
+
+
+def test_pairs_that_look_like_a_benchmark_are_screened_out_and_listed(pool, tmp_path, cluster):
+    keeper = next(keeper for keeper in KEEPERS.values() if keeper[0] == 1)
+    alike = {keeper, *(place for place, kept in KEEPERS.items() if kept == keeper)}
+    (tmp_path / "benchmark").mkdir()
+    (tmp_path / "benchmark" / "0.jpg").write_bytes(SHARDS[keeper[0]][keeper[1]][0])
+    hashes = str(tmp_path / "benchmark.parquet")
+    make_hash_file(build_config({}), folder_uri=str(tmp_path / "benchmark"), out_uri=hashes)
+    result = curated(pool, tmp_path, near_duplicates="keep", benchmarks=[hashes])
+    listed = read_contamination(result.curated.contamination_uri, range(NUM_SHARDS)).to_pylist()
+    assert {(row["shard"], row["row"]) for row in listed} == alike
+    assert {row["image"] for row in listed} == {"0.jpg"}
+    assert result.funnel.dropped[Stage.CONTAMINATION, DropReason.CONTAMINATION] == len(alike)
+    assert alike.isdisjoint(rows_of(read_unique, result))
+    assert rows_of(read_unique, result)

@@ -74,6 +74,7 @@ def curation(languages=("en", "de"), *, reason="bad_member", screens_uri=None):
             num_shards=40,
             manifest_digest="d1",
             scores_uris=(),
+            contamination_uri=None,
             screens_uri=screens_uri,
             hashes_uri=None,
             near_uri=None,

@@ -38,7 +38,17 @@ def opened(root, *, scores_uris=(), **curation):
     config = build_config({"root": str(root), "pool": pool, "curation": curation})
     [pairs] = open_source(config).read_captions(SHARD["name"], shard=0, batch_rows=100, funnel=Funnel())
     uris = dict.fromkeys(("metadata_uri", "annotations_uri", "duplicates_uri", "counts_uri", "thresholds_uri"), "")
-    curated = Curated("pool", 1, "digest", **uris, scores_uris=scores_uris, screens_uri="")
+    curated = Curated(
+        "pool",
+        1,
+        "digest",
+        **uris,
+        scores_uris=scores_uris,
+        contamination_uri=None,
+        screens_uri="",
+        hashes_uri=None,
+        near_uri=None,
+    )
     return pairs.select(COLUMNS), open_sieves(config, curated)
 
 
