@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from metaclip_core.captions import train_tokenizer
-from metaclip_core.model import ModelShape, TowerShape, create_model
+from metaclip_core.model import create_model
 from metaclip_core.optimizer import clamp_logit_scale_, create_optimizer, learning_rate_at
+from metaclip_core.shapes import ModelShape, TowerShape
 
 
 @pytest.fixture
