@@ -7,26 +7,19 @@ are unit vectors in at least float32, whatever precision the towers ran in.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import MetaClip2Config, MetaClip2Model, PreTrainedTokenizerFast
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from metaclip_core.captions import SpecialIds, special_ids
+from metaclip_core.embeddings import PairEmbeddings, unit
 from metaclip_core.shapes import Activation, ModelShape, TowerShape
 
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
-
-
-@dataclass(frozen=True)
-class PairEmbeddings:
-    """Unit vectors [n, embedding_width] of n images and their n captions."""
-
-    images: torch.Tensor
-    texts: torch.Tensor
+INITIAL_SIGMOID_SCALE = math.log(10)
+INITIAL_LOGIT_BIAS = -10.0
 
 
 def create_model(shape: ModelShape, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> MetaClip2Model:
@@ -41,6 +34,18 @@ def create_model(shape: ModelShape, tokenizer: PreTrainedTokenizerFast, *, seed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MetaClip2Model(config)
+
+
+def prepare_for_sigmoid_(model: MetaClip2Model) -> nn.Parameter:
+    """Give a fresh model the sigmoid loss's scale to begin with, and its bias as `logit_bias` (arXiv 2303.15343, 3.2).
+
+    The bias is trained and checkpointed with the other weights; whoever only embeds has no use for it.
+    """
+    with torch.no_grad():
+        model.logit_scale.fill_(INITIAL_SIGMOID_SCALE)
+    bias = nn.Parameter(torch.full_like(model.logit_scale, INITIAL_LOGIT_BIAS))
+    model.register_parameter("logit_bias", bias)
+    return bias
 
 
 def model_config(shape: ModelShape, *, vocab_size: int, frame: SpecialIds) -> MetaClip2Config:
@@ -107,12 +112,12 @@ def shape_of(config: MetaClip2Config) -> ModelShape:
 
 def encode_images(model: MetaClip2Model, pixels: torch.Tensor) -> torch.Tensor:
     """Unit vectors [n, embedding_width] of uint8 `pixels` [n, 3, S, S], from any device, on the model's."""
-    return _unit(model.get_image_features(pixel_values=_normalise(pixels, model.device)).pooler_output)
+    return unit(model.get_image_features(pixel_values=_normalise(pixels, model.device)).pooler_output)
 
 
 def encode_texts(model: MetaClip2Model, input_ids: torch.Tensor) -> torch.Tensor:
     """Unit vectors [n, embedding_width] of int64 `input_ids` [n, L ≤ context], each row with an EOS, padded right."""
-    return _unit(model.get_text_features(input_ids=input_ids.to(model.device)).pooler_output)
+    return unit(model.get_text_features(input_ids=input_ids.to(model.device)).pooler_output)
 
 
 def encode_pairs(model: nn.Module, pixels: torch.Tensor, input_ids: torch.Tensor) -> PairEmbeddings:
@@ -120,7 +125,7 @@ def encode_pairs(model: nn.Module, pixels: torch.Tensor, input_ids: torch.Tensor
     device = next(model.parameters()).device
     output = model(pixel_values=_normalise(pixels, device), input_ids=input_ids.to(device))
     return PairEmbeddings(
-        images=_unit(output.vision_model_output.pooler_output), texts=_unit(output.text_model_output.pooler_output)
+        images=unit(output.vision_model_output.pooler_output), texts=unit(output.text_model_output.pooler_output)
     )
 
 
@@ -129,7 +134,3 @@ def _normalise(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
     mean = torch.tensor(OPENAI_CLIP_MEAN, device=device).view(3, 1, 1)
     std = torch.tensor(OPENAI_CLIP_STD, device=device).view(3, 1, 1)
     return (pixels.to(device).float() / 255 - mean) / std
-
-
-def _unit(features: torch.Tensor) -> torch.Tensor:
-    return functional.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
