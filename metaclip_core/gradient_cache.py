@@ -50,8 +50,9 @@ def backward_in_chunks(
     copies = [scalar.detach().requires_grad_() for scalar in scalars]
     share = loss(images, texts, *copies)
     share.backward()  # type: ignore[no-untyped-call]
-    of_chunks = zip(chunks, states, _gradient(images).split(sizes), _gradient(texts).split(sizes), strict=True)
-    for number, (chunk, state, of_images, of_texts) in enumerate(of_chunks, 1):
+    gradients = zip(torch.split(_gradient(images), sizes), torch.split(_gradient(texts), sizes), strict=True)
+    of_chunks = zip(chunks, states, gradients, strict=True)
+    for number, (chunk, state, (of_images, of_texts)) in enumerate(of_chunks, 1):
         last = number == len(chunks)
         with nullcontext() if last else accumulate():
             with state.restored():

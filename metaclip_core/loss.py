@@ -93,7 +93,7 @@ def _mean_over_blocks(
     with torch.autocast(images.device.type, enabled=False):  # logits of reduced precision move the softmax
         if block_rows >= rows:
             return of_rows(images, texts, labels) / rows
-        blocks = zip(images.split(block_rows), texts.split(block_rows), labels.split(block_rows), strict=True)
+        blocks = zip(*(torch.split(part, block_rows) for part in (images, texts, labels)), strict=True)
         shares = [checkpoint(of_rows, *block, use_reentrant=False, preserve_rng_state=False) for block in blocks]
         return torch.stack(shares).sum() / rows
 

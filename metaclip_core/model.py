@@ -48,6 +48,17 @@ def prepare_for_sigmoid_(model: MetaClip2Model) -> nn.Parameter:
     return bias
 
 
+def lock_images_(model: MetaClip2Model) -> None:
+    """Freeze all that makes an image's embedding, so that texts alone learn (locked-image tuning, arXiv 2111.07991).
+
+    What takes no gradient builds no graph, so images are embedded as cheaply as in evaluation. To be called before the
+    model is wrapped and its optimiser made, and again after each `train()`, which would wake its training mode.
+    """
+    for part in (model.vision_model, model.visual_projection):
+        part.requires_grad_(requires_grad=False)
+        part.eval()
+
+
 def model_config(shape: ModelShape, *, vocab_size: int, frame: SpecialIds) -> MetaClip2Config:
     """Transformers' configuration of a model of `shape`."""
     text = _tower_config(shape.text, shape.activation) | {
