@@ -11,7 +11,7 @@ from metaclip_core.loss import contrastive_loss
 from metaclip_core.model import lock_images_
 from metaclip_core.optimizer import clamp_logit_scale_, clip_gradients_, create_optimizer
 from metaclip_core.pair_encoder import PairEncoder, encode_batch
-from metaclip_core.parallel import average_scalars_, cut_activations_, replicate, shard_
+from metaclip_core.parallel import average_scalars_, compile_layers_, cut_activations_, replicate, shard_
 from metaclip_core.sharded_checkpoint import load_sharded, save_sharded
 from tests.ranks import on_ranks
 from tests.small_models import random_pixels, small_model
@@ -204,3 +204,15 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     trainee = Trainee("")
     with pytest.raises(ValueError, match="holds no checkpoint"):
         load_sharded(tmp_path, trainee.model, trainee.optimizer, None)
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_loss_and_gradients_of_plain_ones():
+    plain, compiled = Trainee(""), Trainee("")
+    compile_layers_(compiled.model)
+    assert list(compiled.weights()) == list(plain.weights())
+    for step in range(3):
+        for trainee in (plain, compiled):
+            trainee.optimizer.zero_grad()
+        assert compiled.backward(step) == pytest.approx(plain.backward(step), abs=1e-5)
+        torch.testing.assert_close(compiled.gradients(), plain.gradients(), atol=1e-5, rtol=0)
