@@ -66,7 +66,7 @@ def open_clip_config(model: MetaClip2Model, tokenizer: PreTrainedTokenizerFast) 
             "pool_type": "eos",
             "eos_id": special_ids(tokenizer).eos,
             "context_length": shape.context_length,
-            "vocab_size": model.config.text_config.vocab_size,
+            "vocab_size": model.text_model.embeddings.token_embedding.num_embeddings,
             "width": shape.text.width,
             "heads": shape.text.heads,
             "layers": shape.text.layers,

@@ -7,6 +7,7 @@ are unit vectors in at least float32, whatever precision the towers ran in.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -98,7 +99,8 @@ def shape_of(config: MetaClip2Config) -> ModelShape:
     Raises:
         ValueError: the towers' activations differ, or are none of `Activation`.
     """
-    vision, text = config.vision_config, config.text_config
+    vision: Any = config.vision_config  # typed as what they may be given as, too
+    text: Any = config.text_config
     if vision.hidden_act != text.hidden_act:
         raise ValueError(f"the towers have different activations, {vision.hidden_act!r} and {text.hidden_act!r}")
     towers = [
@@ -116,7 +118,7 @@ def shape_of(config: MetaClip2Config) -> ModelShape:
         vision=towers[0],
         text=towers[1],
         context_length=text.max_position_embeddings,
-        embedding_width=config.projection_dim,
+        embedding_width=vision.projection_dim,
         activation=Activation(text.hidden_act),
     )
 

@@ -64,7 +64,7 @@ def load_model(directory: Path) -> tuple[MetaClip2Model, PreTrainedTokenizerFast
     """
     _check_files(directory)
     config = MetaClip2Config.from_pretrained(directory, local_files_only=True)
-    model, loading = MetaClip2Model.from_pretrained(
+    loaded: Any = MetaClip2Model.from_pretrained(  # typed as if it gave no report
         directory,
         config=config,
         local_files_only=True,
@@ -74,6 +74,7 @@ def load_model(directory: Path) -> tuple[MetaClip2Model, PreTrainedTokenizerFast
         dtype=torch.float32,
         output_loading_info=True,
     )
+    model, loading = loaded
     _check_weights(directory, loading)
     tokenizer = load_tokenizer(directory)
     text = model.text_model.config

@@ -42,8 +42,8 @@ def clip_gradients_(parameters: Iterable[nn.Parameter], *, max_norm: float) -> f
     Of sharded gradients the norm is that of the whole, so that all ranks get the same one.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    sharded = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
-    whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    sharded: list[torch.Tensor] = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
+    whole: list[torch.Tensor] = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     norms = [_norm(part) for part in (sharded, whole) if part]
     norm = math.hypot(*norms)
     factor = max_norm / (norm + 1e-6)
