@@ -47,6 +47,7 @@ def backward_in_chunks(
     images = torch.cat([chunk.images for chunk in embedded]).requires_grad_()
     texts = torch.cat([chunk.texts for chunk in embedded]).requires_grad_()
     sizes = [len(chunk.images) for chunk in embedded]
+    del embedded
     copies = [scalar.detach().requires_grad_() for scalar in scalars]
     share = loss(images, texts, *copies)
     share.backward()  # type: ignore[no-untyped-call]

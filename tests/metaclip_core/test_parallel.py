@@ -207,6 +207,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore")  # of the compiler about itself
 def test_compiled_layers_give_the_loss_and_gradients_of_plain_ones():
     plain, compiled = Trainee(""), Trainee("")
