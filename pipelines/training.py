@@ -16,7 +16,9 @@ import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from metaclip_core.captions import load_tokenizer
-from metaclip_core.model import SHAPES, Preset, create_model, save_model
+from metaclip_core.model import create_model
+from metaclip_core.model_folder import save_model
+from metaclip_core.shapes import SHAPES, Preset
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of

@@ -23,9 +23,10 @@ from metaclip_core.batches import Batch, to_batch
 from metaclip_core.captions import load_tokenizer, special_ids
 from metaclip_core.ledger import Ledger
 from metaclip_core.loss import contrastive_loss
-from metaclip_core.model import SHAPES, ModelShape, Preset, create_model, encode_pairs
+from metaclip_core.model import create_model, encode_pairs
 from metaclip_core.optimizer import clamp_logit_scale_, create_optimizer, learning_rate_at
 from metaclip_core.positions import Positions
+from metaclip_core.shapes import SHAPES, ModelShape, Preset
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.checkpoint import Progress
