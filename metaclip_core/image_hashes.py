@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import imagehash
@@ -31,7 +31,7 @@ _COLOUR_SIDE = 4  # cells
 _MARGIN = 0.02  # of a side that is not looked at: a border that is not quite as thick as expected leaves a step there
 _BORDER = 0.02  # of a side of the image within it
 _BORDER_AND_MARGIN = (_BORDER + _MARGIN) / (1 + 2 * _BORDER)  # of a side of the image with its border
-_FLAT = 20.0  # standard deviation, in levels, of a line of one colour after a strong compression
+_FLAT = 14.0  # standard deviation, in levels, of a line of one colour after a strong compression
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def look(data: bytes, *, max_pixels: int) -> list[dict[str, Any]]:
     found = forms(data, max_pixels=max_pixels)
     if isinstance(found, DropReason):
         return [{"digest": own, "drop_reason": str(found)}]
-    return [{"digest": own, **asdict(form), "drop_reason": None} for form in found]
+    return [{"digest": own, **vars(form), "drop_reason": None} for form in found]
 
 
 def forms(data: bytes, *, max_pixels: int) -> list[Form] | DropReason:
@@ -64,7 +64,7 @@ def forms(data: bytes, *, max_pixels: int) -> list[Form] | DropReason:
     if isinstance(image, DropReason):
         return image
     grey = image.convert("L")
-    cuts = [_MARGIN, _BORDER_AND_MARGIN] if _may_have_border(image) else [_MARGIN]
+    cuts = [_MARGIN, _BORDER_AND_MARGIN] if _may_have_border(np.asarray(grey)) else [_MARGIN]
     return [_form(image, grey, _inside(image, cut)) for cut in cuts]
 
 
@@ -74,7 +74,7 @@ def _inside(image: Image.Image, cut: float) -> Box:
 
 
 def _form(image: Image.Image, grey: Image.Image, box: Box) -> Form:
-    small = grey.resize((_GREY_SIDE, _GREY_SIDE), Image.Resampling.LANCZOS, box=box)
+    small = grey.resize((_GREY_SIDE, _GREY_SIDE), Image.Resampling.BICUBIC, box=box)
     cells = image.resize((_COLOUR_SIDE, _COLOUR_SIDE), Image.Resampling.BOX, box=box)
     return Form(
         hash=np.packbits(imagehash.phash(small, hash_size=_HASH_SIDE).hash).tobytes(),
@@ -89,7 +89,5 @@ def _contrast(grey: npt.NDArray[np.uint8]) -> int:
     return int(max(np.abs(np.diff(levels, axis=axis)).max() for axis in (0, 1)))
 
 
-def _may_have_border(image: Image.Image) -> bool:
-    pixels = np.asarray(image)
-    lines = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
-    return all(line.std(axis=0).max() <= _FLAT for line in lines)
+def _may_have_border(grey: npt.NDArray[np.uint8]) -> bool:
+    return all(line.std() <= _FLAT for line in (grey[0], grey[-1], grey[:, 0], grey[:, -1]))
