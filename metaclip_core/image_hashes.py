@@ -90,4 +90,9 @@ def _contrast(grey: npt.NDArray[np.uint8]) -> int:
 
 
 def _may_have_border(grey: npt.NDArray[np.uint8]) -> bool:
-    return all(line.std() <= _FLAT for line in (grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+    return all(_is_flat(line) for line in (grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+
+
+def _is_flat(line: npt.NDArray[np.uint8]) -> bool:
+    spread = int(line.max()) - int(line.min())  # twice the deviation at least, and found sooner
+    return spread <= 2 * _FLAT or bool(line.std() <= _FLAT)

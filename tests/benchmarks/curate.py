@@ -31,7 +31,6 @@ NUM_DISTINCT = 100_000  # captions; shards are made of them by chance
 ENGLISH_SHARE = 0.43
 WORLD_LANGUAGES, WORLD_ENTRIES = 300, 90_000
 SMALL, LARGE = 20, 200  # shards of the pools whose memory is compared
-VERSION = "bench"
 
 
 def spoken():
@@ -94,10 +93,11 @@ def entries_table(entries):
 
 def write_metadata_of(root, tables):
     """Metadata named as the recipe of `curate_runs` names them; returns the number of entries."""
-    layout = storage.Layout(str(root))
-    write_metadata(pafs.LocalFileSystem(), layout.metadata(VERSION), tables, provenance={})
-    storage.write_json(layout.metadata_name("bench"), {"version": VERSION})
-    return sum(table.num_rows for table in tables.values())
+    layout, num_entries = storage.Layout(str(root)), sum(table.num_rows for table in tables.values())
+    version = f"bench-{num_entries}"  # automata are kept by version
+    write_metadata(pafs.LocalFileSystem(), layout.metadata(version), tables, provenance={})
+    storage.write_json(layout.metadata_name("bench"), {"version": version})
+    return num_entries
 
 
 def run_apart(which, folder, metadata_root):

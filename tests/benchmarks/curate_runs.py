@@ -82,7 +82,7 @@ def annotate_shards(rows):
 
 
 def read_ids(rows):
-    return deduplicate._read_ids(rows, annotations_uri=_held["curated"].annotations_uri, num_digits=0)
+    return deduplicate._read_ids(rows, curated=_held["curated"], num_digits=0)
 
 
 def count_shards(rows):

@@ -3,7 +3,6 @@ import io
 import numpy as np
 import psutil
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -17,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.sources.parquet import ParquetSource
 from pipelines.steady import StoreError
 from tests.pipelines.sources.raw_pairs import assert_reads_the_same, read_pairs
+from tests.pipelines.sources.watched import Watched
 
 SHARD = "deep/00.parquet"
 MIB = 1 << 20
@@ -26,40 +26,6 @@ def config_of(**columns):
     return PoolConfig(
         format="parquet", max_image_bytes=5_000, max_caption_chars=50, columns=ColumnsConfig.model_validate(columns)
     )
-
-
-class Watched:
-    """The local file system, counting what is read; from a byte on, it fails."""
-
-    def __init__(self, fails_from=None):
-        self.num_bytes = 0
-        self.paths = []
-        self.fails_from = fails_from
-
-    def get_file_info(self, what):
-        return pafs.LocalFileSystem().get_file_info(what)
-
-    def open_input_file(self, path):
-        self.paths.append(path)
-        return _WatchedFile(self, pafs.LocalFileSystem().open_input_file(path))
-
-
-class _WatchedFile:
-    def __init__(self, store, file):
-        self._store, self._file = store, file
-
-    def size(self):
-        return self._file.size()
-
-    def read_at(self, length, offset):
-        if self._store.fails_from is not None and offset + length > self._store.fails_from:
-            raise OSError("AWS Error SLOW_DOWN")
-        data = self._file.read_at(length, offset)
-        self._store.num_bytes += len(data)
-        return data
-
-    def close(self):
-        self._file.close()
 
 
 class Pool:

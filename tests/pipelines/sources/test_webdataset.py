@@ -1,3 +1,4 @@
+import functools
 import gzip
 import io
 import itertools
@@ -19,6 +20,7 @@ from pipelines.config.pool import PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.webdataset import WebDatasetSource
 from tests.pipelines.sources.raw_pairs import assert_reads_the_same, read_pairs
+from tests.pipelines.sources.watched import Watched
 
 LIMITS = PoolConfig(max_image_bytes=5_000, max_metadata_bytes=3_000, max_caption_chars=50)
 SHARD = "deep/00.tar"
@@ -462,6 +464,27 @@ def test_broken_header_costs_its_pair_and_no_other(pool):
     assert [texts_of(pair) for pair in pairs] == [texts_of(pair) for pair in whole[:3] + whole[4:]]
     assert pool.dropped(Stage.READ) == {DropReason.BAD_MEMBER: 1, DropReason.NO_IMAGE: 1}
     assert pool.dropped(Stage.SHARDS) == {}
+
+
+@pytest.mark.parametrize("name", ["large.tar", "large.tgz"])
+def test_passes_over_a_shard_read_each_byte_once(tmp_path, name):
+    members = [(f"{row}.{suffix}", data) for row in range(40) for suffix, data in large_pair()]
+    data = archive_of(*members)
+    (tmp_path / name).write_bytes(gzip.compress(data, 1) if name.endswith("tgz") else data)
+    size = (tmp_path / name).stat().st_size
+    source = WebDatasetSource(PoolConfig(), uri=str(tmp_path))
+    options = {"shard": 0, "batch_rows": 10, "funnel": Funnel()}
+    for read in (source.read_captions, functools.partial(source.read_pairs, batch_bytes=1 << 20)):
+        source._filesystem = Watched()
+        assert sum(1 for _ in read(name, **options)) >= 4
+        reads = source._filesystem.reads
+        assert len(reads) > 2
+        assert [offset for offset, _ in reads] == [0, *itertools.accumulate(length for _, length in reads[:-1])]
+        assert size - 20 * 512 <= source._filesystem.num_bytes <= size  # behind an archive's end stand zeros
+
+
+def large_pair():
+    return [("jpg", RNG.bytes(100_000)), ("json", metadata("a caption"))]
 
 
 class EarlyEnd(pafs.FSSpecHandler):
