@@ -159,7 +159,7 @@ def pair_probabilities(
         raise ValueError(f"offsets must ascend within [0, {entry_ids.size}]")
     bases = np.broadcast_to(np.asarray(starts, dtype=np.int64), lengths.shape)
     result = np.zeros(lengths.size)
-    matched = np.flatnonzero(lengths)  # reduceat has no empty segments: it would return the next pair's first entry
+    matched = np.flatnonzero(lengths > 0)  # reduceat has no empty segments: it would return the next pair's first entry
     for block in range(0, matched.size, _BLOCK_PAIRS):
         pairs = matched[block : block + _BLOCK_PAIRS]
         used = np.repeat(bases[pairs], lengths[pairs])

@@ -44,7 +44,7 @@ class ProbabilityTables:
         table = pc.index_in(languages, pa.array(self.languages, pa.string())).fill_null(-1).to_numpy()
         offsets = entry_ids.offsets.to_numpy()
         known = table >= 0
-        if np.diff(offsets)[~known].any():  # entries of a language without a threshold
+        if not known.all() and np.diff(offsets)[~known].any():  # entries of a language without a threshold
             entry_ids = pc.if_else(pa.array(known), entry_ids, pa.scalar([], entry_ids.type))
             offsets = entry_ids.offsets.to_numpy()
         return pair_probabilities(self._probabilities, entry_ids.values, offsets, starts=self._starts[table])
@@ -102,7 +102,7 @@ def candidates(annotated: pa.Table, tables: ProbabilityTables) -> Candidates:
     captions = chunks[0] if len(chunks) == 1 else annotated["captions"].combine_chunks()
     flat = pc.list_flatten(captions)
     probability = tables.of_captions(flat.field("language"), flat.field("entry_ids"))
-    matched = np.flatnonzero(probability)
+    matched = np.flatnonzero(probability > 0)
     rows = pc.list_parent_indices(captions).to_numpy()[matched]
     starts = captions.offsets.to_numpy()
     return Candidates(flat, matched, rows, matched - (starts[rows] - starts[0]), probability[matched])
@@ -112,8 +112,19 @@ def candidates(annotated: pa.Table, tables: ProbabilityTables) -> Candidates:
 class Choices:
     """What an epoch decides about the matched rows of a table: the caption drawn from each, and whether it is kept."""
 
-    drawn: Candidates  # one for each matched row
-    kept: npt.NDArray[np.bool_]
+    found: Candidates  # of all matched rows
+    chosen: Ints  # among these, one for each matched row
+    keep: npt.NDArray[np.bool_]
+
+    @property
+    def drawn(self) -> Candidates:
+        """The captions drawn, of rows that are kept and of others."""
+        return self.found.take(self.chosen)
+
+    @property
+    def kept(self) -> Candidates:
+        """The captions drawn, of rows that are kept."""
+        return self.found.take(self.chosen[self.keep])
 
 
 def choose(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Choices:
@@ -121,9 +132,9 @@ def choose(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: 
     found = candidates(annotated, tables)
     numbers = id_numbers(annotated["pair_id"]).take(found.row[found.first])
     which = uniform_of_numbers(numbers, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * found.per_row
-    drawn = found.take(found.first + which.astype(np.int64))
-    keep = uniform_of_numbers(numbers, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < drawn.probability
-    return Choices(drawn, keep)
+    chosen = found.first + which.astype(np.int64)
+    keep = uniform_of_numbers(numbers, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < found.probability[chosen]
+    return Choices(found, chosen, keep)
 
 
 @dataclass(frozen=True)
@@ -138,8 +149,7 @@ class Draw:
 
 def draw(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Draw:
     """One epoch's sample of a table of ANNOTATED: the rows that are kept."""
-    choices = choose(annotated, tables, epoch=epoch, seed=seed)
-    kept = choices.drawn.take(np.flatnonzero(choices.kept))
+    kept = choose(annotated, tables, epoch=epoch, seed=seed).kept
     return Draw(kept.row, kept.index, kept.text, kept.language)
 
 

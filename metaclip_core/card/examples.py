@@ -50,7 +50,7 @@ class Examples:
         starts = captions.offsets.to_numpy()[:-1] - captions.offsets[0].as_py()
         fate = np.full(sampled.num_rows, _FATES.index(DropReason.NO_MATCH))
         drawn = choices.drawn
-        fate[drawn.row] = np.where(choices.kept, 0, _FATES.index(DropReason.NOT_DRAWN))
+        fate[drawn.row] = np.where(choices.keep, 0, _FATES.index(DropReason.NOT_DRAWN))
         probability = np.zeros(sampled.num_rows)
         probability[drawn.row] = drawn.probability
         place = np.zeros(sampled.num_rows, np.int64)

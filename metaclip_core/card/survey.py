@@ -49,7 +49,7 @@ def survey_sample(
 
 
 def _drawn(sampled: pa.Table, choices: Choices) -> dict[str, float]:
-    kept = choices.drawn.take(np.flatnonzero(choices.kept))
+    kept = choices.kept
     languages = kept.language.dictionary_encode()
     weight = 1 / sampled["inclusion"].to_numpy()[kept.row]
     sums = np.bincount(languages.indices.to_numpy(), weights=weight, minlength=len(languages.dictionary))
