@@ -7,12 +7,13 @@ without `weights_only`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from transformers import MetaClip2Model
 
@@ -55,13 +56,12 @@ def load_progress(folder: Path) -> Progress:
     return Progress(**json.loads((folder / _STATE).read_text(encoding="utf-8")))
 
 
-def save_ledger(folder: Path, ledger: Ledger, *, rank: int) -> None:
-    """Write this rank's ledger; all ranks call it together, for they agree on which items are finished."""
-    open_items = [ledger.open_items()]
-    if dist.is_initialized():
-        open_items = [{} for _ in range(dist.get_world_size())]
-        dist.all_gather_object(open_items, ledger.open_items())
-    done = finished_items(open_items)
+def save_ledger(folder: Path, ledger: Ledger, *, rank: int, gather: Callable[[Any], Sequence[Any]]) -> None:
+    """Write this rank's ledger; all ranks call it together, for they agree on which items are finished.
+
+    `gather` takes what this rank tells, and gives what all ranks do.
+    """
+    done = finished_items(gather(ledger.open_items()))
     ledger.retire(done)
     if rank == 0:
         ledger.finish(done)

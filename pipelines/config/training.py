@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,8 @@ class FeedConfig(Section):
     shuffle_rows: Annotated[int, Field(ge=0)] = 2_048  # per worker
     decode_rows: Count = 256
     max_pixels: Count = 50_000_000
+    reduced_decode: bool = True  # large JPEGs at a fraction of their size, as far as that is enough
+    min_shards_per_batch: Annotated[int, Field(ge=0)] = 0  # a run whose global batches mix fewer is ended
 
 
 class ModelConfig(Section):
@@ -50,7 +52,11 @@ class TrainingConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     checkpoint_every_steps: Count = 500
     log_every_steps: Count = 20
-    checkpoints_kept: Count = 2
+    checkpoints_kept: Count = 2  # the last, and the best of the others by best_by
+    best_by: str | None = None  # a metric; None: the last ones are kept
+    best_is: Literal["min", "max"] = "min"
+    preemption_steps: Count = 10  # from one look for announced ends of nodes to the next
+    validation_rows: Annotated[int, Field(ge=0)] = 0  # pairs that are held out, about; each checkpoint is tried on them
 
     @model_validator(mode="after")
     def _warms_up_in_time(self) -> Self:
