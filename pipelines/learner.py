@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import ray.train.torch
 import torch
-from torch import nn
-from transformers import MetaClip2Model, PreTrainedTokenizerFast
+from torch.distributed.device_mesh import init_device_mesh
+from torch.nn.parallel import DistributedDataParallel
 
 from metaclip_core.batches import Batch, to_batch
 from metaclip_core.captions import special_ids
-from metaclip_core.loss import contrastive_loss
-from metaclip_core.model import create_model, encode_pairs
+from metaclip_core.ema import WeightAverage
+from metaclip_core.embeddings import PairEmbeddings
+from metaclip_core.gradient_cache import backward_in_chunks
+from metaclip_core.loss import contrastive_loss, sigmoid_loss
+from metaclip_core.model import lock_images_, prepare_for_sigmoid_
 from metaclip_core.optimizer import clamp_logit_scale_, clip_gradients_, create_optimizer, learning_rate_at
+from metaclip_core.pair_encoder import PairEncoder, encode_batch
+from metaclip_core.parallel import average_scalars_, compile_layers_, cut_activations_, replicate, shard_
 from metaclip_core.shapes import SHAPES, ModelShape, Preset
-from pipelines import checkpoint as checkpoints
-from pipelines.checkpoint import Progress
+from metaclip_core.sharded_checkpoint import load_sharded, save_sharded
 from pipelines.config import RunConfig
+from pipelines.config.training import Layout, Loss, Precision
+from pipelines.start import Start
+
+_DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
+_LOSSES = {Loss.CONTRASTIVE: contrastive_loss, Loss.SIGMOID: sigmoid_loss}
 
 
 @dataclass(frozen=True)
@@ -38,24 +50,29 @@ class Step:
 
 
 class Learner:
-    """The model of one rank of `num_ranks`."""
+    """The model of one rank of `num_ranks`, from where it starts or from a checkpoint; all ranks make one together.
 
-    def __init__(self, config: RunConfig, tokenizer: PreTrainedTokenizerFast, *, num_ranks: int) -> None:
-        self.device = ray.train.torch.get_device()
-        self.shape: ModelShape = SHAPES[Preset(config.model.preset)]
-        self.model: MetaClip2Model = create_model(self.shape, tokenizer, seed=config.seed)
-        self._training = config.training
+    Raises:
+        ValueError: the device has no bfloat16.
+    """
+
+    def __init__(self, config: RunConfig, start: Start, checkpoint: Path | None, *, num_ranks: int) -> None:
+        training = config.training
+        self._training = training
         self._num_ranks = num_ranks
-        self._pad_id = special_ids(tokenizer).pad
-
-    def start(self, checkpoint: Path | None) -> None:
-        """Take the weights of a checkpoint, if any, and prepare to learn."""
-        if checkpoint is not None:
-            checkpoints.load_weights(checkpoint, self.model)
-        # the model's buffers are constants: nothing to send around before each step
-        options = {"broadcast_buffers": False} if self._num_ranks > 1 else None
-        self._wrapped: nn.Module = ray.train.torch.prepare_model(self.model, parallel_strategy_kwargs=options)
-        training = self._training
+        self._pad_id = special_ids(start.tokenizer).pad
+        self.shape: ModelShape = SHAPES[Preset(config.model.preset)]
+        self.device = ray.train.torch.get_device()
+        self._autocast = _autocast(self.device, training.precision)
+        self.model = start.model.to(self.device).train()
+        scalars: list[torch.Tensor] = [self.model.logit_scale]
+        if training.loss is Loss.SIGMOID:
+            scalars.append(prepare_for_sigmoid_(self.model))
+        if training.lock_images:
+            lock_images_(self.model)
+        self._encoder = PairEncoder(self.model)
+        self._wrapped = self._laid_out()
+        self._scalars = [scalar for scalar in scalars if scalar.requires_grad]
         self._optimizer = create_optimizer(
             self.model,
             learning_rate=training.learning_rate,
@@ -63,31 +80,61 @@ class Learner:
             eps=training.eps,
             weight_decay=training.weight_decay,
         )
+        self._average = WeightAverage(self.model, decay=training.ema_decay) if training.ema_decay else None
         if checkpoint is not None:
-            checkpoints.load_optimizer(checkpoint, self._optimizer)
+            load_sharded(checkpoint, self.model, self._optimizer, self._average)
 
-    def to_device(self, examples: pa.Table) -> Batch:
-        """Tensors of a table of EXAMPLE; a copy to a GPU goes on beside what follows."""
-        batch = to_batch(
-            examples,
-            image_size=self.shape.image_size,
-            context_length=self.shape.context_length,
-            pad_id=self._pad_id,
-        )
-        if self.device.type == "cpu":
-            return batch
-        return Batch(
-            batch.pixels.pin_memory().to(self.device, non_blocking=True),
-            batch.input_ids.pin_memory().to(self.device, non_blocking=True),
-        )
+    def _laid_out(self) -> torch.nn.Module:
+        """The encoder as it runs on the ranks."""
+        training = self._training
+        if training.gradient_checkpointing:
+            cut_activations_(self.model)
+        if training.compile:
+            compile_layers_(self.model)
+        if self._num_ranks == 1:
+            return self._encoder
+        if training.layout is Layout.REPLICATED:
+            return replicate(self._encoder)
+        mesh = init_device_mesh(self.device.type, (self._num_ranks,))
+        shard_(self._encoder, mesh, precision=_DTYPES[training.precision])
+        return self._encoder
 
-    def begin(self, batch: Batch) -> torch.Tensor:
+    def to_device(self, examples: pa.Table) -> list[Batch]:
+        """Tensors of a table of EXAMPLE, in chunks that are embedded at once."""
+        rows = examples.num_rows
+        chunk_rows = min(self._training.chunk_rows or rows, rows)
+        group_rows = self._training.caption_group_rows or chunk_rows
+        return [
+            to_batch(
+                examples.slice(start, chunk_rows),
+                image_size=self.shape.image_size,
+                context_length=self.shape.context_length,
+                group_rows=group_rows,
+                pad_id=self._pad_id,
+            ).to(self.device)
+            for start in range(0, rows, chunk_rows)
+        ]
+
+    def begin(self, chunks: Sequence[Batch]) -> torch.Tensor:
         """Forward and backward of a batch, which a GPU does beside what follows: this rank's share of the loss."""
-        embeddings = encode_pairs(self._wrapped, batch.pixels, batch.input_ids)
-        loss = contrastive_loss(embeddings.images, embeddings.texts, self.model.logit_scale)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        loss = _LOSSES[self._training.loss]
+        if len(chunks) == 1:
+            embedded = self._encode(chunks[0])
+            share = loss(embedded.images, embedded.texts, *self._scalars)
+            share.backward()  # type: ignore[no-untyped-call]
+        else:
+            share = backward_in_chunks(self._encode, chunks, loss, self._scalars, accumulate=self._accumulate())
+        if self._training.layout is Layout.SHARDED and self._num_ranks > 1:
+            average_scalars_(self._encoder)
+        return share.detach()
+
+    def _encode(self, batch: Batch) -> PairEmbeddings:
+        with self._autocast():
+            return encode_batch(self._wrapped, batch.pixels, batch.captions)
+
+    def _accumulate(self) -> Callable[[], AbstractContextManager[object]]:
+        return self._wrapped.no_sync if isinstance(self._wrapped, DistributedDataParallel) else contextlib.nullcontext
 
     def end(self, loss: torch.Tensor, *, step: int) -> Step:
         """Change the weights by the gradients of the loss, unless these are not finite."""
@@ -102,6 +149,8 @@ class Learner:
         if found.finite:
             self._optimizer.step()
             clamp_logit_scale_(self.model)
+            if self._average is not None:
+                self._average.update_(self.model)
         return found
 
     @property
@@ -109,17 +158,31 @@ class Learner:
         """The natural logarithm of the factor on cosines."""
         return float(self.model.logit_scale)
 
-    def save(self, folder: Path, progress: Progress) -> None:
-        """Write what is the same on all ranks, by one of them."""
-        checkpoints.save_weights(folder, self.model, self._optimizer, progress)
+    def save(self, folder: Path) -> None:
+        """Write this rank's part of weights, moments and averages; all ranks call it together."""
+        save_sharded(folder, self.model, self._optimizer, self._average)
 
     @torch.no_grad()
-    def examine(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def examine(self, chunks: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """Of a batch whose step failed, for each row: are its embeddings finite, and the cosine of image and text."""
-        found = encode_pairs(self.model, batch.pixels, batch.input_ids)
-        images, texts = found.images.float().cpu(), found.texts.float().cpu()
+        found = [self._encode(chunk) for chunk in chunks]
+        images = torch.cat([chunk.images.float().cpu() for chunk in found])
+        texts = torch.cat([chunk.texts.float().cpu() for chunk in found])
         return {
             "image_finite": images.isfinite().all(1),
             "text_finite": texts.isfinite().all(1),
             "cosine": (images * texts).sum(1),
         }
+
+    def weights_finite(self) -> bool:
+        """Whether all weights of this rank are."""
+        return all(bool(weights.detach().isfinite().all()) for weights in self.model.parameters())
+
+
+def _autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
+    """What the towers run in. Raises ValueError."""
+    if precision is Precision.FLOAT32:
+        return contextlib.nullcontext
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(f"{torch.cuda.get_device_name(device)} has no bfloat16: set training.precision to float32")
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)

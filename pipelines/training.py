@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 import tempfile
 import time
 from dataclasses import dataclass
@@ -14,16 +16,16 @@ import ray.train
 from ray.train import ValidationConfig, ValidationTaskConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from metaclip_core.captions import load_tokenizer
-from metaclip_core.model import create_model
+from metaclip_core.balancing import ENGLISH
 from metaclip_core.model_folder import save_model
+from metaclip_core.scaling import scale_worldwide
 from metaclip_core.shapes import SHAPES, Preset
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
 from pipelines.cluster import check_cpus, check_matcher_cpus, connected, data_options, prepare_data
 from pipelines.config import RunConfig
-from pipelines.config.training import FeedMode
+from pipelines.config.training import FeedMode, Scale
 from pipelines.curate import CurationResult, data_set, load_curation
 from pipelines.curated import Curated
 from pipelines.decode import apply_decode
@@ -34,8 +36,10 @@ from pipelines.feed import apply_feed, feed_cpus
 from pipelines.held_out import write_held_out
 from pipelines.leftover import find_leftover
 from pipelines.manifest import load_manifest
+from pipelines.model_card import write_model_card
 from pipelines.reading import Report, reading
 from pipelines.registered import remove_unregistered
+from pipelines.start import load_checkpoint
 from pipelines.tokenizer import make_tokenizer
 from pipelines.tracking import Record, start_record, tracking_uri
 from pipelines.validation import CPUS as VALIDATION_CPUS
@@ -43,7 +47,9 @@ from pipelines.validation import validate
 from pipelines.window import window_of
 from pipelines.worker import TRAIN, Ending, WorkerSpec, train_loop
 
-REVISION = 1
+_log = logging.getLogger(__name__)
+
+REVISION = 2
 _RUN = "run.json"
 _RESULT = "result.json"
 _TOKENIZER = "tokenizer"
@@ -88,6 +94,7 @@ def train(config: RunConfig, *, report: Report) -> TrainResult:
         UserError: no curation, too few CPUs, nothing to draw, or the loss diverged.
     """
     curation = load_curation(config)
+    config = scaled(config, curation)
     name = run_name(config, curation.curated)
     try:
         return TrainResult(**storage.read_json(storage.join(storage.Layout(config.root).run(name), _RESULT)))
@@ -156,7 +163,8 @@ def load_result(config: RunConfig) -> TrainResult:
     Raises:
         UserError: there is none.
     """
-    name = run_name(config, load_curation(config).curated)
+    curation = load_curation(config)
+    name = run_name(scaled(config, curation), curation.curated)
     try:
         content = storage.read_json(storage.join(storage.Layout(config.root).run(name), _RESULT))
     except FileNotFoundError as error:
@@ -278,11 +286,39 @@ def _validation_config(spec: WorkerSpec) -> ValidationConfig | None:
 
 def _write_model(spec: WorkerSpec, checkpoint: Path, uri: str, record: Record) -> None:
     """The Hugging Face folder of a checkpoint, to `uri` and into the record."""
-    with storage.local_copy(spec.tokenizer_uri) as folder:
-        tokenizer = load_tokenizer(folder)
-    model = create_model(SHAPES[Preset(spec.config.model.preset)], tokenizer, seed=spec.config.seed)
-    checkpoints.load_weights(checkpoint, model)
+    found = load_checkpoint(spec.config, checkpoint, spec.tokenizer_uri)
     with tempfile.TemporaryDirectory(prefix="metaclip-") as name:
-        save_model(model, tokenizer, Path(name))
+        save_model(found.model, found.tokenizer, Path(name))
+        write_model_card(Path(name), spec.config, spec.curated, spec.run_name)
         storage.upload_folder(Path(name), uri)
         record.log_folder(Path(name), "model")
+
+
+def scaled(config: RunConfig, curation: CurationResult) -> RunConfig:
+    """The recipe with the global batch that its `training.scale` asks for.
+
+    Raises:
+        UserError: the draw keeps no English pair to scale by.
+    """
+    training, compute = config.training, config.compute
+    if training.scale is Scale.AS_STATED:
+        return config
+    drawn = sum(curation.expected.values())
+    multiple = math.lcm(*range(compute.min_workers or compute.num_workers, compute.num_workers + 1))
+    try:
+        found = scale_worldwide(
+            english_share=curation.expected.get(ENGLISH, 0.0) / max(drawn, 1e-9),
+            steps=training.steps,
+            global_batch_size=training.global_batch_size,
+            multiple_of=multiple,
+        )
+    except ValueError as error:
+        raise UserError(f"training.scale {training.scale}: {error}") from error
+    _log.warning(
+        "%.1f%% of the drawn pairs are English: a global batch of %s, not %s, and %s pairs seen in %s steps",
+        100 * curation.expected[ENGLISH] / drawn,
+        *(f"{number:,}" for number in (found.global_batch_size, training.global_batch_size)),
+        *(f"{number:,}" for number in (found.seen_pairs, training.steps)),
+    )
+    changed = {"global_batch_size": found.global_batch_size, "scale": Scale.AS_STATED}
+    return config.model_copy(update={"training": training.model_copy(update=changed)})

@@ -12,18 +12,16 @@ import pyarrow as pa
 import ray.train
 import torch
 
-from metaclip_core.captions import load_tokenizer
 from metaclip_core.evaluation.retrieval import recall_at_k
 from metaclip_core.loss import contrastive_loss
-from metaclip_core.model import create_model
 from metaclip_core.model_folder import save_model
-from metaclip_core.shapes import SHAPES, Preset
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
 from pipelines.config import RunConfig
 from pipelines.embed import EmbedImages, EmbedTexts, matrix
 from pipelines.evaluation_sets import load_sets, measure_sets
+from pipelines.start import load_checkpoint
 
 CPUS = 1
 _BATCH_PAIRS = 256  # a loss is of so many pairs, whatever the run's own batch is
@@ -42,13 +40,10 @@ def _validate(
 ) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="metaclip-") as name, checkpoint.as_directory() as saved:
         step = checkpoints.load_progress(Path(saved)).step
-        with storage.local_copy(tokenizer_uri) as folder:
-            tokenizer = load_tokenizer(folder)
-        model = create_model(SHAPES[Preset(config.model.preset)], tokenizer, seed=config.seed)
-        checkpoints.load_weights(Path(saved), model)
-        save_model(model, tokenizer, Path(name))
+        found = load_checkpoint(config, Path(saved), tokenizer_uri)
+        save_model(found.model, found.tokenizer, Path(name))
         embedder = _Embedder(name, config)
-    metrics = _of_pairs(storage.read_table(held_out_uri), embedder, model.logit_scale.detach())
+    metrics = _of_pairs(storage.read_table(held_out_uri), embedder, found.model.logit_scale.detach())
     metrics |= measure_sets(load_sets(config), embedder, progress=lambda *_: None)
     board_of(run_name).post.remote({"step": step, **metrics})
     return metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,6 @@ import torch
 import torch.distributed as dist
 from ray.train import CheckpointUploadMode
 
-from metaclip_core.captions import load_tokenizer
 from metaclip_core.ledger import Ledger
 from metaclip_core.positions import Positions
 from pipelines import checkpoint as checkpoints
@@ -31,6 +31,7 @@ from pipelines.diagnosis import write_diverged, write_stuck
 from pipelines.gauges import Gauges
 from pipelines.learner import Learner
 from pipelines.meter import Meter
+from pipelines.start import load_start
 from pipelines.stream import ExampleStream, consume
 from pipelines.watchdog import Watchdog
 from pipelines.window import window_of
@@ -93,19 +94,16 @@ class _Worker:
         self._hosts = dist.new_group(backend="gloo") if self._num_ranks > 1 else None
         self._board = board_of(spec.run_name)
         self._gauges = Gauges(spec.run_name) if self._rank == 0 else None
-        with storage.local_copy(spec.tokenizer_uri) as folder:
-            tokenizer = load_tokenizer(folder)
-        self._learner = Learner(spec.config, tokenizer, num_ranks=self._num_ranks)
         self._progress = Progress(step=0, samples_seen=0)
         merged = Ledger(Positions(spec.curated.num_shards, spec.config.seed))
         checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            self._learner.start(None)
-        else:
-            with checkpoint.as_directory() as name:
-                self._progress = checkpoints.load_progress(Path(name))
-                merged = checkpoints.load_ledger(Path(name))
-                self._learner.start(Path(name))
+        with nullcontext(None) if checkpoint is None else checkpoint.as_directory() as name:
+            folder = None if name is None else Path(name)
+            if folder is not None:
+                self._progress = checkpoints.load_progress(folder)
+                merged = checkpoints.load_ledger(folder)
+            start = load_start(spec.config, spec.tokenizer_uri, fresh=folder is not None)
+            self._learner = Learner(spec.config, start, folder, num_ranks=self._num_ranks)
         self._ledger = merged if self._rank == 0 else Ledger(merged.order)
         self._examples = iter(self._open_stream(merged))
         self._left = frozenset[str]()  # nodes whose end has been announced, and a checkpoint written
@@ -231,8 +229,9 @@ class _Worker:
         self._watchdog.beat("writing a checkpoint")
         self._aside = folder = Path(tempfile.mkdtemp(prefix=self._aside_prefix))
         checkpoints.save_ledger(folder, self._ledger, rank=self._rank, gather=self._gather)
+        self._learner.save(folder)
         if self._rank == 0:
-            self._learner.save(folder, self._progress)
+            checkpoints.save_progress(folder, self._progress)
         ray.train.report(
             metrics,
             checkpoint=ray.train.Checkpoint.from_directory(folder),
@@ -247,6 +246,9 @@ class _Worker:
         rows = examples.select(["epoch", "shard", "row", "language", "input_ids"])
         for name, column in found.items():
             rows = rows.append_column(name, pa.array(column.numpy()))
-        weights_finite = all(bool(weights.isfinite().all()) for weights in self._learner.model.parameters())
-        state = {"loss_share": loss, "logit_scale": self._learner.logit_scale, "weights_finite": weights_finite}
+        state = {
+            "loss_share": loss,
+            "logit_scale": self._learner.logit_scale,
+            "weights_finite": self._learner.weights_finite(),
+        }
         write_diverged(self._spec.run_uri, step=self._progress.step, rank=self._rank, rows=rows, state=state)

@@ -40,6 +40,12 @@ class RunConfig(Section):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
+    def _locks_what_is_trained(self) -> Self:
+        if self.training.lock_images and self.model.pretrained is None:
+            raise ValueError("training.lock_images needs model.pretrained: a fresh vision tower has nothing to keep")
+        return self
+
+    @model_validator(mode="after")
     def _batch_divides(self) -> Self:
         most, least = self.compute.num_workers, self.compute.min_workers or self.compute.num_workers
         if least > most:
