@@ -72,7 +72,7 @@ def _examine(arguments: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _try(name: str, check: Check, device: torch.device) -> dict[str, Any]:
-    """A check on all ranks; those that fail early would leave the others waiting, so that what they compute is local."""
+    """A check on all ranks, and what the first rank says on which it fails."""
     try:
         told, healthy = check(device), True
     except (UnhealthyError, RuntimeError) as error:

@@ -28,7 +28,7 @@ says what the web says; its scores per language are in the report of its run.
 
 
 def write_model_card(folder: Path, config: RunConfig, curated: Curated, run_name: str) -> None:
-    """Write README.md; a licence is stated where weights were published under one, and else left to whoever publishes."""
+    """Write README.md. A licence is stated where weights were published under one; else whoever publishes chooses."""
     training, pretrained = config.training, config.model.pretrained
     matter: dict[str, object] = {"library_name": "transformers", "pipeline_tag": "zero-shot-image-classification"}
     start = "none, fresh ones"

@@ -1,5 +1,6 @@
-"""The run's tokenizer: that of published weights, one that the recipe names, or one trained on captions as the run
-will see them, drawn, so that no language is drowned.
+"""The run's tokenizer: that of published weights, one that the recipe names, or one trained for it.
+
+It is trained on captions as the run will see them: drawn, so that no language is drowned.
 """
 
 from __future__ import annotations

@@ -204,7 +204,8 @@ def measure(folder, config, arguments, image_bytes):
     print(provenance())
     print(
         f"{NUM_SHARDS} shards × {SHARD_ROWS} JPEGs of {image_bytes / 1e3:.0f} kB, "
-        f"{len(kept) / NUM_SHARDS / SHARD_ROWS:.0%} kept, {EPOCHS} epochs a round, batches of {BATCH_ROWS}; {arguments.rounds} interleaved rounds\n"
+        f"{len(kept) / NUM_SHARDS / SHARD_ROWS:.0%} kept, {EPOCHS} epochs a round, batches of {BATCH_ROWS}; "
+        f"{arguments.rounds} interleaved rounds\n"
     )
     print("| | images/s, first batch to last | ratio, median of rounds |\n|---|---|---|")
     ratios = [1.0, statistics.median(ours / theirs for ours, theirs in zip(own, base, strict=True))]
