@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import ray.train.torch
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
@@ -56,13 +55,15 @@ class Learner:
         ValueError: the device has no bfloat16.
     """
 
-    def __init__(self, config: RunConfig, start: Start, checkpoint: Path | None, *, num_ranks: int) -> None:
+    def __init__(
+        self, config: RunConfig, start: Start, checkpoint: Path | None, *, device: torch.device, num_ranks: int
+    ) -> None:
         training = config.training
         self._training = training
         self._num_ranks = num_ranks
         self._pad_id = special_ids(start.tokenizer).pad
         self.shape: ModelShape = SHAPES[Preset(config.model.preset)]
-        self.device = ray.train.torch.get_device()
+        self.device = device
         self._autocast = _autocast(self.device, training.precision)
         self.model = start.model.to(self.device).train()
         scalars: list[torch.Tensor] = [self.model.logit_scale]

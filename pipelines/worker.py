@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.train
+import ray.train.torch
 import torch
 import torch.distributed as dist
 from ray.train import CheckpointUploadMode
@@ -103,7 +104,9 @@ class _Worker:
                 self._progress = checkpoints.load_progress(folder)
                 merged = checkpoints.load_ledger(folder)
             start = load_start(spec.config, spec.tokenizer_uri, fresh=folder is not None)
-            self._learner = Learner(spec.config, start, folder, num_ranks=self._num_ranks)
+            self._learner = Learner(
+                spec.config, start, folder, device=ray.train.torch.get_device(), num_ranks=self._num_ranks
+            )
         self._ledger = merged if self._rank == 0 else Ledger(merged.order)
         self._examples = iter(self._open_stream(merged))
         self._left = frozenset[str]()  # nodes whose end has been announced, and a checkpoint written
