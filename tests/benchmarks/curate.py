@@ -1,6 +1,6 @@
 """The curate job on two cores: its rate against two plain processes that call its functions, and its memory.
 
-python -m tests.benchmarks.curate rate      # ten minutes on two free cores
+python -m tests.benchmarks.curate rate      # a quarter of an hour on two free cores
 python -m tests.benchmarks.curate memory    # 27 million entries in 300 languages; a pool, and one ten times larger
 """
 
@@ -30,7 +30,7 @@ from tests.benchmarks.measure import Watch, provenance
 NUM_DISTINCT = 100_000  # captions; shards are made of them by chance
 ENGLISH_SHARE = 0.43
 WORLD_LANGUAGES, WORLD_ENTRIES = 300, 90_000
-SMALL, LARGE = 20, 200  # shards of the pools whose memory is compared
+SMALL, LARGE = 100, 1_000  # shards of the pools whose memory is compared
 
 
 def spoken():
@@ -172,7 +172,7 @@ def main():
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["rate", "memory"])
-    parser.add_argument("--shards", type=int, default=100, help="of the pool whose rate is measured")
+    parser.add_argument("--shards", type=int, default=300, help="of the pool whose rate is measured")
     parser.add_argument("--shard-rows", type=int, help="default: 10,000; for memory 1,000")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
