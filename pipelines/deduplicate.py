@@ -22,7 +22,7 @@ from pipelines.manifest import Manifest
 from pipelines.screen import read_screened, without_rows
 
 REVISION = 1
-_SHARDS_PER_PART = 256  # some million pairs, which one worker sorts
+_SHARDS_PER_PART = 512  # some million pairs, which one process sorts
 _MAX_PARTITIONS = 64  # of one shuffle
 _MARKER = "manifest.json"
 _IDS = pa.schema([*(PAIR.field(name) for name in ("pair_id", "shard", "row")), ("part", pa.string())])

@@ -1,6 +1,6 @@
 """The curate job on two cores: its rate against two plain processes that call its functions, and its memory.
 
-python -m tests.benchmarks.curate rate      # ten minutes on two free cores
+python -m tests.benchmarks.curate rate      # a quarter of an hour on two free cores
 python -m tests.benchmarks.curate memory    # 27 million entries in 300 languages; a pool, and one ten times larger
 """
 
@@ -30,7 +30,7 @@ from tests.benchmarks.measure import Watch, provenance
 NUM_DISTINCT = 100_000  # captions; shards are made of them by chance
 ENGLISH_SHARE = 0.43
 WORLD_LANGUAGES, WORLD_ENTRIES = 300, 90_000
-SMALL, LARGE = 20, 200  # shards of the pools whose memory is compared
+SMALL, LARGE = 100, 1_000  # shards of the pools whose memory is compared
 
 
 def spoken():
@@ -100,7 +100,7 @@ def write_metadata_of(root, tables):
     return num_entries
 
 
-def run_apart(which, folder, metadata_root):
+def run_apart(which, folder, metadata_root, *, memory=False):
     """One contender in a process of its own, with a root of its own: what it says, and what was seen of it."""
     with tempfile.TemporaryDirectory(prefix="metaclip-") as root:
         (Path(root) / "metadata").symlink_to(metadata_root / "metadata")
@@ -110,7 +110,7 @@ def run_apart(which, folder, metadata_root):
         environment = {**os.environ, "RAY_worker_niceness": "0"}
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-            watch = Watch(process.pid)
+            watch = Watch(process.pid, memory=memory)
             said, _ = process.communicate()
         if process.returncode:
             raise SystemExit(f"{which} failed")
@@ -161,7 +161,7 @@ def measure_memory(folder, shard_rows):
         write_pool(pool, texts, num_shards=num_shards, shard_rows=shard_rows)
         if not peaks:
             run_apart("plain", pool, folder)  # leaves the automata
-        peaks[num_shards] = run_apart("job", pool, folder)["watch"].peaks_by_name()
+        peaks[num_shards] = run_apart("job", pool, folder, memory=True)["watch"].peaks_by_name()
     print(f"| process | {SMALL * shard_rows:,} captions | {LARGE * shard_rows:,} captions | × |\n|---|---|---|---|")
     for name, peak in peaks[LARGE].items():
         small = peaks[SMALL].get(name, 0)
@@ -172,7 +172,7 @@ def main():
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["rate", "memory"])
-    parser.add_argument("--shards", type=int, default=100, help="of the pool whose rate is measured")
+    parser.add_argument("--shards", type=int, default=200, help="of the pool whose rate is measured")
     parser.add_argument("--shard-rows", type=int, help="default: 10,000; for memory 1,000")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
