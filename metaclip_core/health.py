@@ -209,7 +209,9 @@ def _features(rows: int, device: torch.device) -> torch.Tensor:
 def _model(shape: ModelShape, device: torch.device) -> MetaClip2Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return MetaClip2Model(model_config(shape, vocab_size=_VOCABULARY, frame=_FRAME)).to(device)
+        model = MetaClip2Model(model_config(shape, vocab_size=_VOCABULARY, frame=_FRAME))
+    model.to(device)  # type: ignore[arg-type] # transformers' decorator hides the method's type
+    return model
 
 
 def _batch(shape: ModelShape, rows: int, device: torch.device) -> Batch:

@@ -55,7 +55,7 @@ def average_scalars_(encoder: PairEncoder, *, group: dist.ProcessGroup | None = 
 
 def cut_activations_(model: MetaClip2Model) -> None:
     """Keep a layer's input alone for the backward pass, and run the layer again there; in training mode only."""
-    model.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+    model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def compile_layers_(model: MetaClip2Model) -> None:

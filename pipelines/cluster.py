@@ -119,7 +119,7 @@ def _alive() -> list[dict[str, Any]]:
 
 
 def _has(node: dict[str, Any], labels: dict[str, str]) -> bool:
-    return labels.items() <= node["Labels"].items()
+    return bool(labels.items() <= node["Labels"].items())
 
 
 def data_selector(compute: ComputeConfig) -> dict[str, str] | None:

@@ -68,7 +68,8 @@ def _examine(arguments: dict[str, Any]) -> list[dict[str, Any]]:
         rows=arguments["rows"],
         bfloat16=config.training.precision is Precision.BFLOAT16,
     )
-    return [_try(name, check, device) for name, check in {**CHECKS, "training steps": steps}.items()]
+    checks: dict[str, Check] = {**CHECKS, "training steps": steps}
+    return [_try(name, check, device) for name, check in checks.items()]
 
 
 def _try(name: str, check: Check, device: torch.device) -> dict[str, Any]:

@@ -65,7 +65,8 @@ class Learner:
         self.shape: ModelShape = SHAPES[Preset(config.model.preset)]
         self.device = device
         self._autocast = _autocast(self.device, training.precision)
-        self.model = start.model.to(self.device).train()
+        self.model = start.model.train()
+        self.model.to(device)  # type: ignore[arg-type] # transformers' decorator hides the method's type
         scalars: list[torch.Tensor] = [self.model.logit_scale]
         if training.loss is Loss.SIGMOID:
             scalars.append(prepare_for_sigmoid_(self.model))
@@ -119,7 +120,7 @@ class Learner:
     def begin(self, chunks: Sequence[Batch]) -> torch.Tensor:
         """Forward and backward of a batch, which a GPU does beside what follows: this rank's share of the loss."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss = _LOSSES[self._training.loss]
+        loss: Callable[..., torch.Tensor] = _LOSSES[self._training.loss]
         if len(chunks) == 1:
             embedded = self._encode(chunks[0])
             share = loss(embedded.images, embedded.texts, *self._scalars)

@@ -230,10 +230,10 @@ def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
     held = board_of(spec.run_name), window_of(spec.run_name)  # by the driver, for workers come and go
     filesystem, runs_path = storage.resolve(storage.Layout(config.root).runs())
     started = int(time.time())
-    trainer = TorchTrainer(
+    trainer = TorchTrainer(  # type: ignore[call-arg] # typed for Train V1
         train_loop,  # type: ignore[arg-type] # Ray's type knows no result of the loop
         train_loop_config={"spec": spec},
-        scaling_config=ray.train.ScalingConfig(
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg] # likewise
             num_workers=(compute.min_workers, compute.num_workers) if compute.min_workers else compute.num_workers,
             use_gpu=compute.use_gpu,
             resources_per_worker={"CPU": compute.worker_cpus, **compute.worker_resources},
@@ -278,7 +278,7 @@ def _validation_config(spec: WorkerSpec) -> ValidationConfig | None:
         "held_out_uri": storage.join(spec.run_uri, _HELD_OUT),
     }
     return ValidationConfig(
-        validate,
+        validate,  # type: ignore[arg-type] # Ray's type wants any keyword
         task_config=ValidationTaskConfig(fn_kwargs=arguments),
         ray_remote_kwargs={"num_cpus": VALIDATION_CPUS},
     )

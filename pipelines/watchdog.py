@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 EXIT_CODE = 70  # of a process that was stuck
+_STANDARD_ERROR = 2  # the file's number, whatever `sys.stderr` is
 _GRACE_S = 60.0  # of a process that does not even run Python
 
 
@@ -39,7 +40,7 @@ class Watchdog:
         """All is well so far; next comes what is named."""
         self._last, self._doing = time.monotonic(), doing
         # a thread outside of Python, for a call that never gives the interpreter back
-        faulthandler.dump_traceback_later(self._limit_s + _GRACE_S, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(self._limit_s + _GRACE_S, exit=True, file=_STANDARD_ERROR)
 
     def __enter__(self) -> Self:
         self.beat(self._doing)

@@ -92,7 +92,7 @@ class _Worker:
         self._rank = ray.train.get_context().get_world_rank()
         self._num_ranks = ray.train.get_context().get_world_size()
         # what ranks tell each other beside gradients is on the host: a GPU need not be waited for
-        self._hosts = dist.new_group(backend="gloo") if self._num_ranks > 1 else None
+        self._hosts: Any = dist.new_group(backend="gloo") if self._num_ranks > 1 else None
         self._board = board_of(spec.run_name)
         self._gauges = Gauges(spec.run_name) if self._rank == 0 else None
         self._progress = Progress(step=0, samples_seen=0)
