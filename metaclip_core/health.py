@@ -90,7 +90,7 @@ def check_optimizer(device: torch.device) -> str:
     options = {"lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.2}
     torch.optim.AdamW([weights[0]], fused=True, **options).step()  # type: ignore[arg-type]
     torch.optim.AdamW([weights[1]], fused=False, foreach=False, **options).step()  # type: ignore[arg-type]
-    error = float((weights[0] - weights[1]).abs().max())
+    error = float((weights[0] - weights[1]).detach().abs().max())
     if error > 1e-5:  # noqa: PLR2004
         raise UnhealthyError(f"the fused AdamW is off by {error:.1e}")
     return "the fused AdamW agrees with the plain one"
@@ -103,7 +103,7 @@ def check_compile(device: torch.device) -> str:
     compile_layers_(compiled)
     batch = _batch(SHAPES[Preset.TINY], 8, device)
     pairs = [encode_batch(PairEncoder(model), batch.pixels, batch.captions) for model in (plain, compiled)]
-    error = float((pairs[0].images - pairs[1].images).abs().max())
+    error = float((pairs[0].images - pairs[1].images).detach().abs().max())
     if error > 1e-3:  # noqa: PLR2004
         raise UnhealthyError(f"compiled layers are off by {error:.1e}")
     return f"layers compiled in {time.perf_counter() - started:.0f} s, within {error:.0e}"

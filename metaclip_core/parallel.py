@@ -26,7 +26,7 @@ def replicate(encoder: PairEncoder) -> DistributedDataParallel:
     device = encoder.model.device
     device_ids = None if device.type == "cpu" else [device]
     return DistributedDataParallel(
-        encoder, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        encoder, device_ids=device_ids, forward_sync_buffers=False, gradient_as_bucket_view=True
     )
 
 

@@ -31,7 +31,7 @@ from pipelines.config.training import Layout, Loss, Precision
 from pipelines.start import Start
 
 _DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16}
-_LOSSES = {Loss.CONTRASTIVE: contrastive_loss, Loss.SIGMOID: sigmoid_loss}
+_LOSSES: dict[Loss, Callable[..., torch.Tensor]] = {Loss.CONTRASTIVE: contrastive_loss, Loss.SIGMOID: sigmoid_loss}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Learner:
         self.device = device
         self._autocast = _autocast(self.device, training.precision)
         self.model = start.model.train()
-        self.model.to(device)  # type: ignore[arg-type] # transformers' decorator hides the method's type
+        self.model.to(device)
         scalars: list[torch.Tensor] = [self.model.logit_scale]
         if training.loss is Loss.SIGMOID:
             scalars.append(prepare_for_sigmoid_(self.model))
@@ -120,7 +120,7 @@ class Learner:
     def begin(self, chunks: Sequence[Batch]) -> torch.Tensor:
         """Forward and backward of a batch, which a GPU does beside what follows: this rank's share of the loss."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss: Callable[..., torch.Tensor] = _LOSSES[self._training.loss]
+        loss = _LOSSES[self._training.loss]
         if len(chunks) == 1:
             embedded = self._encode(chunks[0])
             share = loss(embedded.images, embedded.texts, *self._scalars)
@@ -158,7 +158,7 @@ class Learner:
     @property
     def logit_scale(self) -> float:
         """The natural logarithm of the factor on cosines."""
-        return float(self.model.logit_scale)
+        return float(self.model.logit_scale.detach())
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of weights, moments and averages; all ranks call it together."""

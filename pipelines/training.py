@@ -228,13 +228,15 @@ def training_stream(spec: WorkerSpec) -> ray.data.Dataset:
 def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
     config, compute = spec.config, spec.config.compute
     held = board_of(spec.run_name), window_of(spec.run_name)  # by the driver, for workers come and go
+    least, most = compute.min_workers, compute.num_workers
+    num_workers: Any = most if least is None else (least, most)  # typed for Train V1
     filesystem, runs_path = storage.resolve(storage.Layout(config.root).runs())
     started = int(time.time())
     trainer = TorchTrainer(  # type: ignore[call-arg] # typed for Train V1
         train_loop,  # type: ignore[arg-type] # Ray's type knows no result of the loop
         train_loop_config={"spec": spec},
         scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg] # likewise
-            num_workers=(compute.min_workers, compute.num_workers) if compute.min_workers else compute.num_workers,
+            num_workers=num_workers,
             use_gpu=compute.use_gpu,
             resources_per_worker={"CPU": compute.worker_cpus, **compute.worker_resources},
             elastic_resize_monitor_interval_s=compute.resize_check_s,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,10 @@ import pytest
 
 from pipelines import storage
 from pipelines.checkpoint import load_ledger
-from pipelines.curate import load_curation
+from pipelines.config import build_config
+from pipelines.curate import curate, load_curation
 from pipelines.draw import open_drawing
+from pipelines.metadata import import_metadata
 from pipelines.selection import read_unique
 from tests.faults import Fault, evenly, faulty
 from tests.pipelines.witnessed_run import HANG_AT
@@ -31,6 +34,24 @@ PROGRAM = Path(__file__).with_name("witnessed_run.py")
 STEPS, BATCH = 60, 16
 SETTINGS = [f"training.steps={STEPS}", "training.checkpoint_every_steps=7", "compute.max_failures=3"]
 MOMENTS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
+
+
+@pytest.fixture(scope="module")
+def curated_root(cluster, sample, tmp_path_factory):
+    """A root with the sample curated."""
+    root = tmp_path_factory.mktemp("faults") / "root"
+    pool = {"name": "numbers", "uri": str(sample)}
+    config = build_config({"root": str(root), "pool": pool, "metadata": {"name": "numbers"}, "curation": {"p": 0.3}})
+    import_metadata(str(sample / "metadata"), config)
+    curate(config, progress=lambda *_: None)
+    return root
+
+
+@pytest.fixture
+def make_run(make_config, curated_root, tmp_path):
+    """Configurations of runs, over a copy of the curated root."""
+    shutil.copytree(curated_root, tmp_path / "root")
+    return make_config
 
 
 def command_of(config, witness, *faults):
@@ -46,6 +67,7 @@ def run(config, witness, *faults, env=None):
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=800, check=False, env={**os.environ, **(env or {})}
     )
+    (witness.parent / "errors.txt").write_text(done.stderr)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -111,22 +133,22 @@ def moment(seed):
 
 @pytest.mark.parametrize("seed", MOMENTS)
 @pytest.mark.parametrize("mode", ["annotated", pytest.param("raw", marks=pytest.mark.slow)])
-def test_worker_killed_in_mid_epoch(make_config, tmp_path, mode, seed):
-    config = make_config(*SETTINGS, f"feed.mode={mode}")
+def test_worker_killed_in_mid_epoch(make_run, tmp_path, mode, seed):
+    config = make_run(*SETTINGS, f"feed.mode={mode}")
     result = run(config, tmp_path / "witness", f"worker@{moment(seed)}")
     assert assert_promise(config, result, tmp_path / "witness") == [2, 2]
 
 
 @pytest.mark.parametrize("seed", MOMENTS)
-def test_data_actor_killed_in_mid_epoch(make_config, tmp_path, seed):
-    config = make_config(*SETTINGS, "training.validation_rows=20")
+def test_data_actor_killed_in_mid_epoch(make_run, tmp_path, seed):
+    config = make_run(*SETTINGS, "training.validation_rows=20")
     result = run(config, tmp_path / "witness", f"data@{moment(seed)}")
     assert set(assert_promise(config, result, tmp_path / "witness")) == {2}
 
 
 @pytest.mark.parametrize("seed", MOMENTS)
-def test_node_lost_in_mid_epoch(make_config, tmp_path, seed):
-    config = make_config(*SETTINGS)
+def test_node_lost_in_mid_epoch(make_run, tmp_path, seed):
+    config = make_run(*SETTINGS, "training.steps=120")
     result = run(config, tmp_path / "witness", f"node@{moment(seed)}")
     assert set(assert_promise(config, result, tmp_path / "witness")) == {2}
 
@@ -134,21 +156,24 @@ def test_node_lost_in_mid_epoch(make_config, tmp_path, seed):
 ELASTIC = ['compute.worker_resources={"slot": 1}', "compute.min_workers=1", "compute.resize_check_s=5"]
 
 
-@pytest.mark.parametrize("seed", MOMENTS)
-def test_run_that_loses_a_worker_for_good_goes_on_with_the_rest(make_config, tmp_path, seed):
-    config = make_config(*SETTINGS, *ELASTIC)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_run_that_loses_a_worker_for_good_goes_on_with_the_rest(make_run, tmp_path, seed):
+    config = make_run(*SETTINGS, *ELASTIC)
     result = run(config, tmp_path / "witness", f"slot@{moment(seed)}")
     assert assert_promise(config, result, tmp_path / "witness") == [2, 1]
 
 
-def test_run_grows_when_there_is_room(make_config, tmp_path):
-    config = make_config(*SETTINGS, *ELASTIC, "training.steps=200", "feed.window_positions=24")
+@pytest.mark.slow
+def test_run_grows_when_there_is_room(make_run, tmp_path):
+    config = make_run(*SETTINGS, *ELASTIC, "training.steps=200", "feed.window_positions=24")
     result = run(config, tmp_path / "witness", "grow@10")
     assert assert_promise(config, result, tmp_path / "witness")[:2] == [1, 2]
 
 
-def test_announced_end_of_a_node_is_met_with_a_checkpoint_at_once(make_config, tmp_path):
-    config = make_config(*SETTINGS, *ELASTIC, "training.checkpoint_every_steps=60", "training.preemption_steps=2")
+@pytest.mark.slow
+def test_announced_end_of_a_node_is_met_with_a_checkpoint_at_once(make_run, tmp_path):
+    config = make_run(*SETTINGS, *ELASTIC, "training.checkpoint_every_steps=60", "training.preemption_steps=2")
     result = run(config, tmp_path / "witness", "notice@10")
     sizes = assert_promise(config, result, tmp_path / "witness")
     assert sizes[0] == 2
@@ -157,8 +182,8 @@ def test_announced_end_of_a_node_is_met_with_a_checkpoint_at_once(make_config, t
 
 
 @pytest.mark.parametrize("seed", MOMENTS)
-def test_driver_killed_and_submitted_again_with_another_number_of_workers(make_config, tmp_path, seed):
-    config = make_config(*SETTINGS)
+def test_driver_killed_and_submitted_again_with_another_number_of_workers(make_run, tmp_path, seed):
+    config = make_run(*SETTINGS)
     witness = tmp_path / "witness"
     with subprocess.Popen(command_of(config, witness), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         children = wait_for_steps(witness, moment(seed), process)
@@ -168,7 +193,7 @@ def test_driver_killed_and_submitted_again_with_another_number_of_workers(make_c
     unregistered = run_folder / "checkpoint_2999-01-01_00-00-00.000000"  # written, and its writer died
     unregistered.mkdir()
     (unregistered / "state.json").write_text("{}")
-    again = make_config(*SETTINGS, "compute.num_workers=1")
+    again = make_run(*SETTINGS, "compute.num_workers=1")
     result = run(again, witness)
     sizes = assert_promise(again, result, witness)
     assert (sizes[0], sizes[-1]) == (2, 1)
@@ -208,8 +233,9 @@ def fill(folder):
     return ballast
 
 
-def test_disk_that_is_full_at_a_checkpoint(make_config, tmp_path, small_disk):
-    config = make_config(*SETTINGS)
+@pytest.mark.slow
+def test_disk_that_is_full_at_a_checkpoint(make_run, tmp_path, small_disk):
+    config = make_run(*SETTINGS)
     witness = tmp_path / "witness"
     environment = {**os.environ, "TMPDIR": str(small_disk), "RAY_TMPDIR": tempfile.gettempdir()}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
@@ -231,6 +257,7 @@ def wait_until(holds, *, seconds):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_store_that_is_away_for_half_a_minute(in_store, make_config, sample, tmp_path):
     config = make_config(*SETTINGS, f"pool.uri={in_store.upload(sample, 'away/pool')}", root=f"s3://{BUCKET}/away/root")
     witness = tmp_path / "witness"
@@ -249,8 +276,8 @@ def test_store_that_is_away_for_half_a_minute(in_store, make_config, sample, tmp
     assert_promise(config, json.loads(output.splitlines()[-1]), witness)
 
 
-def test_batch_that_is_poison_ends_the_run_with_its_rows_and_is_not_tried_again(make_config, tmp_path):
-    config = make_config(*SETTINGS, "training.learning_rate=1e30", "training.warmup_steps=0")
+def test_batch_that_is_poison_ends_the_run_with_its_rows_and_is_not_tried_again(make_run, tmp_path):
+    config = make_run(*SETTINGS, "training.learning_rate=1e30", "training.warmup_steps=0")
     witness = tmp_path / "witness"
     result = run(config, witness)
     assert "diverged" in result["error"]
@@ -262,8 +289,9 @@ def test_batch_that_is_poison_ends_the_run_with_its_rows_and_is_not_tried_again(
     assert not all(all(table["image_finite"].to_pylist()) for table in tables)
 
 
-def test_run_that_is_stuck_ends_with_a_reason_and_stacks(make_config, tmp_path):
-    config = make_config(*SETTINGS, "compute.stuck_after_s=20", "compute.max_failures=0")
+@pytest.mark.slow
+def test_run_that_is_stuck_ends_with_a_reason_and_stacks(make_run, tmp_path):
+    config = make_run(*SETTINGS, "compute.stuck_after_s=20", "compute.max_failures=0")
     result = run(config, tmp_path / "witness", env={HANG_AT: "5"})
     assert "was stuck: rank" in result["error"]
     assert "no progress in 20 s" in result["error"]

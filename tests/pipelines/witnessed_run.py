@@ -4,8 +4,8 @@
 
 Every training worker notes, outside the ledger, which rows each step took and where its group began. When a step of the
 list is reported, one process of that kind is killed with SIGKILL: `worker`, a rank; `data`, an actor of the stream;
-`node`, a machine with all that runs on it, after another one has come; `slot`, a machine with a worker, and none comes.
-`grow` adds a machine for a worker, `notice` announces the end of one. Ends with the result as a line of JSON.
+`node`, the machine that the workers run on; `slot`, a machine with one worker. `grow` adds such a machine, `notice`
+announces the end of one. Ends with the result as a line of JSON.
 """
 
 import dataclasses
@@ -31,6 +31,7 @@ from pipelines.training import train
 WITNESS, HANG_AT = "METACLIP_TEST_WITNESS", "METACLIP_TEST_HANG_AT"
 NODE = {"num_cpus": 5, "object_store_memory": 256 << 20}
 SLOT = {"num_cpus": 1, "resources": {"slot": 1}, "object_store_memory": 100 << 20}  # room for one worker
+RAY = Path(sys.executable).with_name("ray")
 ON_NODES, ON_SLOTS = {"node"}, {"slot", "grow", "notice"}
 
 
@@ -82,7 +83,7 @@ class Killer:
             num_cpus = 1 if kinds & ON_NODES else 5
             head = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": 256 << 20}
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
-            made = [NODE] if kinds & ON_NODES else [SLOT] if "grow" in kinds else [SLOT, SLOT]
+            made = [NODE, NODE] if kinds & ON_NODES else [SLOT] if "grow" in kinds else [SLOT, SLOT]
             self._nodes = [self._cluster.add_node(**options) for options in made]
 
     def connect(self, environment):
@@ -105,24 +106,28 @@ class Killer:
         self._kill("ray::MapWorker")
 
     def node(self):
-        self._nodes.append(self._cluster.add_node(**NODE))
-        self._cluster.remove_node(self._nodes.pop(0), allow_graceful=False)
+        above = self._processes("ray::RayTrain")[-1].ppid()
+        [node] = [one for one in self._nodes if one.all_processes["raylet"][0].process.pid == above]
+        self._cluster.remove_node(node, allow_graceful=False)
 
     def slot(self):
         self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
 
     def grow(self):
-        self._nodes.append(self._cluster.add_node(**SLOT))
+        start = ["start", "--address", self._cluster.address, "--num-cpus", "1", "--resources", '{"slot": 1}']
+        self._started = subprocess.Popen([RAY, *start, "--object-store-memory", str(100 << 20), "--block"])
 
     def notice(self):
         program = ["drain-node", "--address", self._cluster.address, "--node-id", self._nodes[-1].node_id]
         reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
         deadline = ["--deadline-remaining-seconds", "20"]
-        subprocess.run([Path(sys.executable).with_name("ray"), *program, *reason, *deadline], check=True)
+        subprocess.run([RAY, *program, *reason, *deadline], check=True)
 
     def _kill(self, name):
-        found = [process for process in psutil.Process().children(recursive=True) if process.name().startswith(name)]
-        os.kill(found[-1].pid, signal.SIGKILL)
+        os.kill(self._processes(name)[-1].pid, signal.SIGKILL)
+
+    def _processes(self, name):
+        return [process for process in psutil.Process().children(recursive=True) if process.name().startswith(name)]
 
 
 def main():
@@ -136,12 +141,13 @@ def main():
     import_metadata(config.pool.uri + "/metadata", config)
     curate(config, progress=lambda *_: None)
     try:
-        result = train(config, report=killer)
+        told = dataclasses.asdict(train(config, report=killer))
     except UserError as error:
-        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
-        return
-    assert not killer.faults, "the run ended before all was killed"
-    sys.stdout.write(json.dumps(dataclasses.asdict(result)) + "\n")
+        told = {"error": str(error)}
+    else:
+        assert not killer.faults, "the run ended before all was killed"
+    ray.shutdown()  # before the machines go
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 if __name__ == "__main__":
