@@ -45,6 +45,7 @@ class Purpose(StrEnum):
     CROP = "crop"  # the augmentation's crop
     SAMPLE = "sample"  # whether the sample of annotations holds the pair
     EXAMPLE = "example"  # whether the data card shows the pair
+    HOLD_OUT = "hold_out"  # whether a run is validated on the pair, and never trained
 
 
 def uniform(pair_ids: PairIds, *, purpose: str, epoch: int | ArrayLike, seed: int) -> NDArray[np.float64]:

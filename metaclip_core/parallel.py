@@ -26,7 +26,7 @@ def replicate(encoder: PairEncoder) -> DistributedDataParallel:
     device = encoder.model.device
     device_ids = None if device.type == "cpu" else [device]
     return DistributedDataParallel(
-        encoder, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        encoder, device_ids=device_ids, forward_sync_buffers=False, gradient_as_bucket_view=True
     )
 
 
@@ -55,7 +55,7 @@ def average_scalars_(encoder: PairEncoder, *, group: dist.ProcessGroup | None = 
 
 def cut_activations_(model: MetaClip2Model) -> None:
     """Keep a layer's input alone for the backward pass, and run the layer again there; in training mode only."""
-    model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+    model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def compile_layers_(model: MetaClip2Model) -> None:

@@ -31,6 +31,7 @@ from metaclip_core.ema import WeightAverage
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 _State = dict[str, Any]
+_AVERAGE = "average."
 
 
 def save_sharded(
@@ -59,6 +60,30 @@ def load_sharded(
     set_optimizer_state_dict(model, optimizer, states["optimizer"], options=_FLAT)
     if average is not None:
         average.load_state_dict(states["average"])
+
+
+def load_weights(folder: Path, model: nn.Module, *, averaged: bool) -> None:
+    """Read the weights alone, into a whole model of one process.
+
+    Args:
+        folder: of a checkpoint, with all files.
+        model: of the same names; what the checkpoint has beyond them is left.
+        averaged: take the averages, of those weights that have one.
+
+    Raises:
+        ValueError: the folder holds no checkpoint.
+    """
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no checkpoint: there is no .safetensors file")
+    reader = HuggingFaceStorageReader(str(folder))
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if averaged:
+        averages = [name for name in reader.read_metadata().state_dict_metadata if name.startswith(_AVERAGE)]
+        own = {name.removeprefix(_AVERAGE) for name in averages} & model.state_dict().keys()
+        for name in own:
+            state[_AVERAGE + name] = state.pop(f"model.{name}")
+    with _quiet_alone():
+        load(state, storage_reader=reader)
 
 
 def _states(model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> dict[str, _State]:

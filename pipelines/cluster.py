@@ -7,9 +7,10 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import ray
-from ray.data import DataContext
+from ray.data import DataContext, ExecutionOptions
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.config.compute import ComputeConfig
@@ -18,6 +19,7 @@ from pipelines.errors import UserError
 
 _PACE_S = 0.03
 _READ_CPUS = 1  # for Ray Data's own read tasks
+_DATA_NODES = {"pool": "data"}  # the label of nodes without GPUs, as the cluster definitions give it
 
 
 @contextmanager
@@ -108,27 +110,61 @@ def check_classifiers(classifiers: Sequence[ClassifierConfig]) -> None:
 
 def _nodes() -> list[dict[str, float]]:
     """The resources of each node that is alive."""
+    return [node["Resources"] for node in _alive()]
+
+
+def _alive() -> list[dict[str, Any]]:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]
+    return [node for node in nodes if node["Alive"]]
 
 
-def check_cpus(compute: ComputeConfig, *, feed_cpus: int) -> None:
+def _has(node: dict[str, Any], labels: dict[str, str]) -> bool:
+    return bool(labels.items() <= node["Labels"].items())
+
+
+def data_selector(compute: ComputeConfig) -> dict[str, str] | None:
+    """The labels of the nodes that carry the data: the recipe's, or those of data nodes where there are any."""
+    if compute.data_selector is not None:
+        return compute.data_selector
+    return _DATA_NODES if any(_has(node, _DATA_NODES) for node in _alive()) else None
+
+
+def data_options(compute: ComputeConfig) -> ExecutionOptions:
+    """Where a training's data stream runs."""
+    return ExecutionOptions(label_selector=data_selector(compute))
+
+
+def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) -> None:
     """Refuse what would starve: Ray Data without a CPU of its own hangs in silence.
 
     Args:
         compute: what the recipe asks for.
         feed_cpus: of each actor of the feed.
+        validation_cpus: of what tries checkpoints beside the training.
 
     Raises:
         UserError: the cluster is too small; with the arithmetic.
     """
     workers = compute.num_workers * compute.worker_cpus
     data = compute.feed_actors * feed_cpus + compute.decode_actors + _READ_CPUS
-    available = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-    if available < workers + data:
+    told = (
+        f"{data} for the data stream "
+        f"({compute.feed_actors} feed × {feed_cpus}, {compute.decode_actors} decode, {_READ_CPUS} read)"
+    )
+    selector = data_selector(compute)
+    if selector is not None:
+        available = sum(node["Resources"].get("CPU", 0) for node in _alive() if _has(node, selector))
+        if available < data:
+            labels = ", ".join(f"{key}={value}" for key, value in selector.items())
+            raise UserError(
+                f"too few CPUs: {told}, and the nodes labelled {labels} have {available:g}; lower "
+                "compute.feed_actors or compute.decode_actors"
+            )
+    asked = workers + data + validation_cpus
+    available = sum(node["Resources"].get("CPU", 0) for node in _alive())
+    if available < asked:
+        validation = f" + {validation_cpus} for validation" if validation_cpus else ""
         raise UserError(
-            f"too few CPUs: {compute.num_workers} workers × {compute.worker_cpus:g} + {data} for the data stream "
-            f"({compute.feed_actors} feed × {feed_cpus}, {compute.decode_actors} decode, {_READ_CPUS} read) "
-            f"= {workers + data:g}, "
+            f"too few CPUs: {compute.num_workers} workers × {compute.worker_cpus:g} + {told}{validation} = {asked:g}, "
             f"and the cluster has {available:g}; lower compute.num_workers or raise compute.local_cpus"
         )

@@ -18,11 +18,10 @@ from metaclip_core.records import DropReason
 from pipelines.annotate import Annotator
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
-from pipelines.draw import draw_rows
+from pipelines.draw import open_drawing
 from pipelines.selection import read_selection
 from pipelines.sources.base import open_source
 from pipelines.sources.pairs import Pairs
-from pipelines.thresholds import load_tables
 
 _BATCH_BYTES = 8 << 20  # of images that are held of one shard while they are drawn from; twice that, between batches
 
@@ -34,8 +33,7 @@ class RawItems:
         self._curated = curated
         self._source = open_source(config)
         self._annotator = Annotator(config, metadata_uri=curated.metadata_uri, identifier_version=identifier_version)
-        self._tables = load_tables(curated)
-        self._seed = config.seed
+        self._drawing = open_drawing(config, curated)
         self._batch_rows = config.curation.batch_rows
 
     def read(self, name: str, *, shard: int, epoch: int) -> Iterator[Pairs]:
@@ -48,7 +46,7 @@ class RawItems:
             numbered = pairs.table.append_column("place", pa.array(np.arange(pairs.table.num_rows)))
             remaining = selection.remaining(numbered)
             annotated = selection.enriched(self._annotator(remaining))
-            drawn = draw_rows(annotated, self._tables, epoch=epoch, seed=self._seed)
+            drawn = self._drawing.train(annotated, epoch=epoch)
             yield Pairs(drawn.rows, partial(_images, pairs, remaining["place"].to_numpy()[drawn.index]))
 
 

@@ -23,7 +23,8 @@ from pipelines.card import write_card
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, LanguageRow, data_set, language_table, load_curation
 from pipelines.errors import UserError
-from pipelines.evaluate import MEAN, EvaluationSet, load_metrics, metric_name
+from pipelines.evaluate import load_metrics
+from pipelines.evaluation_sets import MEAN, EvaluationSet, metric_name
 from pipelines.pages import ABOUT_STAGES, template, without_secrets, words
 from pipelines.shards import Progress
 from pipelines.tracking import record_card

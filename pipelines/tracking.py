@@ -51,6 +51,10 @@ def _state(tracking: TrackingConfig) -> Path:
     return folder
 
 
+class TrackingError(Exception):
+    """The tracking server did not take what it was given."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One MLflow run."""
@@ -63,9 +67,12 @@ class Record:
         return MlflowClient(self.uri)
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Metrics of one step."""
+        """Metrics of one step. Raises TrackingError."""
         now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, [Metric(name, float(v), now, step) for name, v in metrics.items()])
+        try:
+            self._client.log_batch(self.run_id, [Metric(name, float(v), now, step) for name, v in metrics.items()])
+        except MlflowException as error:
+            raise TrackingError(first_line(error)) from error
 
     def log_folder(self, folder: Path, name: str) -> None:
         """The files of a local folder as artefacts below `name`."""

@@ -8,7 +8,9 @@ from ray_jobs import (
     build_metadata,
     curate,
     demo,
+    doctor,
     evaluate,
+    export_model,
     export_pool,
     hashes,
     links,
@@ -41,7 +43,9 @@ for name, job in {
     "export-pool": export_pool,
     "train": train,
     "evaluate": evaluate,
+    "export-model": export_model,
     "report": report,
+    "doctor": doctor,
     "demo": demo,
 }.items():
     app.command(name)(job.command)

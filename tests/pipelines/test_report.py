@@ -13,7 +13,7 @@ from pipelines import storage
 from pipelines.config import build_config
 from pipelines.curate import CurationResult
 from pipelines.curated import Curated
-from pipelines.evaluate import metric_name
+from pipelines.evaluation_sets import metric_name
 from pipelines.report import write_report
 from pipelines.thresholds import Thresholds
 from pipelines.training import TrainResult
