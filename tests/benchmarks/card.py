@@ -123,7 +123,8 @@ def prepare(folder, arguments):
         f"{name}_uri": getattr(layout, name)("v")
         for name in ("metadata", "annotations", "duplicates", "counts", "thresholds")
     }
-    curated = Curated("world", manifest.num_shards, manifest.digest, **uris)
+    unused = dict.fromkeys(("contamination_uri", "screens_uri", "hashes_uri", "near_uri"))
+    curated = Curated("world", manifest.num_shards, manifest.digest, **uris, scores_uris=(), **unused)
     write_counts(counts, curated.counts_uri)
     found = thresholds(counts.matches, p=0.06)
     storage.write_json(storage.join(curated.thresholds_uri, "thresholds.json"), {"p": found.p, "t": found.t})
