@@ -42,6 +42,7 @@ def correlation(one, other):
         (GOLDEN_ID, "crop", 7, -1, 0.36789204465805947),
         (GOLDEN_ID, "sample", 0, 0, 0.20052337839680223),
         (GOLDEN_ID, "example", 0, 0, 0.4448976255905398),
+        (GOLDEN_ID, "hold_out", 0, 0, 0.9569989374100208),
         ("0" * 24, "keep", 0, 0, 0.6110455910394228),
         ("f" * 24, "keep", 2**31 - 1, 2**70, 0.863226097609362),
     ],
@@ -52,7 +53,7 @@ def test_uniform_of_known_pairs_never_changes(pair_id, purpose, epoch, seed, exp
 
 
 def test_purposes_are_the_words_that_known_draws_were_made_with():
-    assert {str(purpose) for purpose in Purpose} == {"caption", "keep", "crop", "sample", "example"}
+    assert {str(purpose) for purpose in Purpose} == {"caption", "keep", "crop", "sample", "example", "hold_out"}
 
 
 @given(st.lists(st.tuples(hex_ids, epochs), max_size=20), st.text(), st.integers())
