@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,13 @@ from metaclip_core.evaluation.retrieval import recall_at_k
 from pipelines import storage
 from pipelines.cluster import connected
 from pipelines.config import RunConfig
+from pipelines.curate import Progress
 from pipelines.embed import EmbedImages, EmbedTexts, embed, matrix
 from pipelines.errors import UserError
 from pipelines.training import TrainResult, load_record, load_result
 
 _KS = (1, 5)
 MEAN = "mean"  # over languages
-Progress = Callable[[str, int, int], None]  # step, done, of
 
 
 def metric_name(dataset: str, language: str, measure: str) -> str:

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -46,6 +47,12 @@ def summed_pss(pid=None):
     """Proportional memory of a process and its children, in bytes."""
     parent = psutil.Process(pid or os.getpid())
     return sum(process.memory_full_info().pss for process in (parent, *parent.children(recursive=True)))
+
+
+def peak_mb():
+    """The most memory that this process has held, in MiB; `ru_maxrss` is inherited from the process that started it."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
 
 
 def provenance():
