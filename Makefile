@@ -25,13 +25,29 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(BIN)/pytest
 
-# The measurements of tests/benchmarks that need no download; an hour, 1 GB of disk.
+# The measurements of tests/benchmarks that need no download; some hours on two free cores, 3 GB of disk.
 bench: $(INSTALLED)
-	$(BIN)/python -m tests.benchmarks.matching rate
 	mkdir -p $(BENCH)
+	$(BIN)/python -m tests.benchmarks.matching rate
 	$(BIN)/python -m tests.benchmarks.matching build --folder $(BENCH)
 	$(BIN)/python -m tests.benchmarks.matching memory --folder $(BENCH)
 	$(BIN)/python -m tests.benchmarks.matching budget --folder $(BENCH)
+	$(BIN)/python -m tests.benchmarks.tar rate
+	$(BIN)/python -m tests.benchmarks.tar ranges
+	$(BIN)/python -m tests.benchmarks.draw
+	$(BIN)/python -m tests.benchmarks.curate rate --rounds 5
+	$(BIN)/python -m tests.benchmarks.curate memory
+	$(BIN)/python -m tests.benchmarks.feed_modes
+	$(BIN)/python -m tests.benchmarks.whatif
+	$(BIN)/python -m tests.benchmarks.blocklists
+	$(BIN)/python -m tests.benchmarks.hashes recall
+	$(BIN)/python -m tests.benchmarks.hashes rate
+	$(BIN)/python -m tests.benchmarks.hashes cores
+	$(BIN)/python -m tests.benchmarks.hashes search
+	$(BIN)/python -m tests.benchmarks.card --folder $(BENCH)/card
+	$(BIN)/python -m tests.benchmarks.metadata_build
+	$(BIN)/python -m tests.benchmarks.wikipedia
+	$(BIN)/python -m tests.benchmarks.gradient_cache
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

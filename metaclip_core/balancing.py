@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 ENGLISH = "en"
+_BLOCK_PAIRS = 4096  # temporaries of a block stay in the L2 cache
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,22 @@ def p_to_t(counts: ArrayLike, p: float) -> int:
     cumulative = np.cumsum(matches)
     shares = cumulative / cumulative[-1]
     return max(1, int(matches[np.argmin(np.abs(shares - p))]))
+
+
+@dataclass(frozen=True)
+class HeadTail:
+    """How t splits the entries that were matched; the tail has fewer than t matches each."""
+
+    head_entries: int
+    tail_entries: int
+    tail_share: float  # of all matches
+
+
+def head_tail(counts: ArrayLike, *, t: int) -> HeadTail:
+    """The split of int[n] matches by entry. Raises ValueError where there are none."""
+    matches = _checked_matches(counts)
+    head = int((matches >= t).sum())
+    return HeadTail(head, int((matches > 0).sum()) - head, t_to_p(matches, t))
 
 
 def thresholds(
@@ -116,39 +133,43 @@ def pair_probability(entry_probabilities: ArrayLike, entry_ids: ArrayLike) -> fl
 
 
 def pair_probabilities(
-    entry_probabilities: ArrayLike, entry_ids_flat: ArrayLike, offsets: ArrayLike
+    entry_probabilities: ArrayLike, entry_ids_flat: ArrayLike, offsets: ArrayLike, *, starts: ArrayLike = 0
 ) -> NDArray[np.float64]:
     """`pair_probability` of k pairs at once, laid out as an Arrow list array.
 
     Args:
-        entry_probabilities: float64[n], of the pairs' language.
-        entry_ids_flat: the entries of all pairs, int[m], each in [0, n).
+        entry_probabilities: float64[n], of the pairs' language, or of several languages, one after another.
+        entry_ids_flat: the entries of all pairs, int[m].
         offsets: int[k + 1], ascending; pair j has `entry_ids_flat[offsets[j]:offsets[j + 1]]`.
+        starts: int[k], where the entries of each pair's language begin in `entry_probabilities`; or one for all.
 
     Returns:
         float64[k]; exactly 1 where an entry is kept for certain, exactly 0 without a match.
 
     Raises:
-        ValueError: offsets are empty, descend or leave `entry_ids_flat`; an id is outside [0, n).
+        ValueError: offsets are empty, descend or leave `entry_ids_flat`; an id, moved by its start, is outside [0, n).
     """
     probabilities = np.asarray(entry_probabilities, dtype=np.float64)
-    entry_ids = np.asarray(entry_ids_flat, dtype=np.int64)
+    entry_ids = np.asarray(entry_ids_flat)
     edges = np.asarray(offsets, dtype=np.int64)
     if edges.ndim != 1 or edges.size == 0:
         raise ValueError("offsets must be int[k + 1]")
-    if edges[0] < 0 or edges[-1] > entry_ids.size or (np.diff(edges) < 0).any():
+    lengths = np.diff(edges)
+    if edges[0] < 0 or edges[-1] > entry_ids.size or (lengths < 0).any():
         raise ValueError(f"offsets must ascend within [0, {entry_ids.size}]")
-    entry_ids = entry_ids[: edges[-1]]  # the last segment of a reduceat runs to the end of the array
-    used = entry_ids[edges[0] :]
-    if used.size and (used.min() < 0 or used.max() >= probabilities.size):
-        raise ValueError(f"entry ids must lie in [0, {probabilities.size})")
-    missed = np.ones(edges.size - 1)
-    matched = edges[1:] > edges[:-1]  # reduceat has no empty segments: it would return the next pair's first entry
-    if matched.any():
-        missed_entries = np.ones(entry_ids.size)
-        missed_entries[edges[0] :] = 1.0 - probabilities[used]
-        missed[matched] = np.multiply.reduceat(missed_entries, edges[:-1][matched])
-    return 1.0 - missed
+    bases = np.broadcast_to(np.asarray(starts, dtype=np.int64), lengths.shape)
+    result = np.zeros(lengths.size)
+    matched = np.flatnonzero(lengths > 0)  # reduceat has no empty segments: it would return the next pair's first entry
+    for block in range(0, matched.size, _BLOCK_PAIRS):
+        pairs = matched[block : block + _BLOCK_PAIRS]
+        used = np.repeat(bases[pairs], lengths[pairs])
+        used += entry_ids[edges[pairs[0]] : edges[pairs[-1] + 1]]
+        if used.min() < 0 or used.max() >= probabilities.size:
+            raise ValueError(f"entry ids must lie in [0, {probabilities.size})")
+        missed = probabilities[used]
+        np.subtract(1.0, missed, out=missed)
+        result[pairs] = 1.0 - np.multiply.reduceat(missed, edges[pairs] - edges[pairs[0]])
+    return result
 
 
 def _checked(counts: ArrayLike) -> NDArray[np.int64]:

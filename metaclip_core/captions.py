@@ -24,6 +24,17 @@ _MAX_PIECE_LENGTH = 16  # characters; scripts without blanks would otherwise lea
 
 
 @dataclass(frozen=True)
+class CaptionGroups:
+    """A batch of captions in groups of similar length: int64 [rows, L], each of its own L.
+
+    Caption i of the batch is row `order[i]` of all groups' rows in a line.
+    """
+
+    groups: tuple[torch.Tensor, ...]
+    order: torch.Tensor
+
+
+@dataclass(frozen=True)
 class SpecialIds:
     """The ids that frame a caption."""
 
@@ -185,3 +196,25 @@ def pad_to_bucket(
     for target, row in zip(padded, ids, strict=True):
         target[: len(row)] = torch.as_tensor(np.asarray(row, dtype=np.int64))
     return padded
+
+
+def group_captions(
+    ids: Sequence[npt.NDArray[np.int32] | Sequence[int]], *, group_rows: int, buckets: Sequence[int], pad_id: int
+) -> CaptionGroups:
+    """Captions sorted by length and cut into groups of `group_rows`, each padded to its own bucket.
+
+    Groups are of equal rows, but for the last, and not one for each bucket, so that compiled kernels see few sizes.
+
+    Raises:
+        ValueError: there is no caption, or one is longer than every bucket.
+    """
+    if not ids:
+        raise ValueError("there is no caption to group")
+    by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    order = torch.empty(len(ids), dtype=torch.int64)
+    order[torch.tensor(by_length)] = torch.arange(len(ids))
+    groups = [
+        pad_to_bucket([ids[i] for i in by_length[start : start + group_rows]], buckets=buckets, pad_id=pad_id)
+        for start in range(0, len(ids), group_rows)
+    ]
+    return CaptionGroups(tuple(groups), order)

@@ -7,9 +7,11 @@ is part of every run: golden values in the tests keep it from changing.
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -31,9 +33,8 @@ _EPOCH_STEP = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 _MANTISSA_SHIFT, _ULP = 11, 2.0**-53
 
-_NOT_HEX = 0xFF
-_HEX_VALUES = np.full(256, _NOT_HEX, dtype=np.uint8)
-_HEX_VALUES[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16)
+_NUMBER = np.dtype([("high", ">u8"), ("low", ">u4")])  # of an id
+_LOWER_CASE = 0x20  # a bit that digits and small letters have
 
 
 class Purpose(StrEnum):
@@ -42,6 +43,9 @@ class Purpose(StrEnum):
     CAPTION = "caption"  # which of an image's matched captions
     KEEP = "keep"  # whether this epoch trains on the pair
     CROP = "crop"  # the augmentation's crop
+    SAMPLE = "sample"  # whether the sample of annotations holds the pair
+    EXAMPLE = "example"  # whether the data card shows the pair
+    HOLD_OUT = "hold_out"  # whether a run is validated on the pair, and never trained
 
 
 def uniform(pair_ids: PairIds, *, purpose: str, epoch: int | ArrayLike, seed: int) -> NDArray[np.float64]:
@@ -60,17 +64,42 @@ def uniform(pair_ids: PairIds, *, purpose: str, epoch: int | ArrayLike, seed: in
         ValueError: an id is null or not 24 lower-case hex digits (the first is named); epochs are negative or no
             integers, or there are not n of them.
     """
+    return uniform_of_numbers(id_numbers(pair_ids), purpose=purpose, epoch=epoch, seed=seed)
+
+
+@dataclass(frozen=True)
+class IdNumbers:
+    """Pair ids as numbers of 96 bits, for several draws of the same pairs."""
+
+    high: NDArray[np.uint64]  # [n], the upper 64 bits
+    low: NDArray[np.uint64]  # [n], the lower 32
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+    def take(self, rows: NDArray[np.int64]) -> IdNumbers:
+        """Of some of the pairs."""
+        return IdNumbers(self.high[rows], self.low[rows])
+
+
+def id_numbers(pair_ids: PairIds) -> IdNumbers:
+    """The ids' numbers. Raises ValueError, as `uniform`."""
+    numbers = IdNumbers(np.empty(len(pair_ids), np.uint64), np.empty(len(pair_ids), np.uint64))
+    for first, digits in _digits_by_chunk(pair_ids):
+        parsed, rows = _parsed(digits, first=first), slice(first, first + len(digits))
+        numbers.high[rows], numbers.low[rows] = parsed["high"], parsed["low"]
+    return numbers
+
+
+def uniform_of_numbers(pair_ids: IdNumbers, *, purpose: str, epoch: int | ArrayLike, seed: int) -> NDArray[np.float64]:
+    """`uniform`, of ids that were read before."""
     epochs = _checked_epochs(epoch, num_pairs=len(pair_ids))
     keys = _keys(purpose, seed)
     draws = np.empty(len(pair_ids))
-    start = 0
-    for chunk in _digits_by_chunk(pair_ids):
-        for first in range(0, len(chunk), _BLOCK_ROWS):
-            digits = chunk[first : first + _BLOCK_ROWS]
-            rows = slice(start, start + len(digits))
-            high, low = _id_words(digits, first=start)
-            draws[rows] = _mixed_draws(high, low, epochs if epochs.ndim == 0 else epochs[rows], keys=keys)
-            start = rows.stop
+    for first in range(0, len(pair_ids), _BLOCK_ROWS):
+        rows = slice(first, first + _BLOCK_ROWS)
+        of_rows = epochs if epochs.ndim == 0 else epochs[rows]
+        draws[rows] = _mixed_draws(pair_ids.high[rows], pair_ids.low[rows], of_rows, keys=keys)
     return draws
 
 
@@ -102,10 +131,9 @@ def _mix_scalar(state: int) -> int:
 def _mixed_draws(
     high: NDArray[np.uint64], low: NDArray[np.uint64], epochs: NDArray[np.uint64], *, keys: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """The vector twin of `uniform_scalar`'s last lines; `high` and `low` are overwritten."""
+    """The vector twin of `uniform_scalar`'s last lines."""
     key_1, key_2 = (np.uint64(key) for key in keys)
-    state = high
-    state ^= key_1
+    state = high ^ key_1
     _mix(state)
     state += key_2
     state ^= low
@@ -125,21 +153,24 @@ def _mix(state: NDArray[np.uint64]) -> None:
     state ^= state >> np.uint64(_SHIFT_3)
 
 
-def _id_words(digits: NDArray[np.uint8], *, first: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The upper 64 and the lower 32 bits of ids, uint8[n, 24] of ASCII; `first` is the row number of the first id."""
-    values = _HEX_VALUES[digits]
-    invalid = values == _NOT_HEX
-    if invalid.any():
-        row = int(invalid.any(axis=1).argmax())
-        raise _invalid_id(first + row, bytes(digits[row]).decode("utf-8", "replace"))
-    octets = values[:, 0::2] << 4 | values[:, 1::2]
-    high = np.ascontiguousarray(octets[:, :8]).view(">u8")[:, 0].astype(np.uint64)
-    low = np.ascontiguousarray(octets[:, 8:]).view(">u4")[:, 0].astype(np.uint64)
-    return high, low
+def _parsed(digits: NDArray[np.uint8], *, first: int) -> NDArray[np.void]:
+    """The numbers of ids, uint8[n, 24] of ASCII; `first` is the row number of the first id."""
+    try:
+        numbers = np.frombuffer(binascii.unhexlify(digits.data), _NUMBER)
+    except binascii.Error:
+        numbers = None
+    if numbers is None or not np.bitwise_and.reduce(digits, axis=None) & _LOWER_CASE:
+        ids = [bytes(row).decode("utf-8", "replace") for row in digits]
+        row = next(row for row, pair_id in enumerate(ids) if not _VALID_ID.fullmatch(pair_id))
+        raise _invalid_id(first + row, ids[row])
+    return numbers
 
 
-def _digits_by_chunk(pair_ids: PairIds) -> Iterator[NDArray[np.uint8]]:
-    """Views of the ids' bytes, uint8[n, 24] for each chunk: an id that is no 24 bytes is refused here."""
+def _digits_by_chunk(pair_ids: PairIds) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The number of each chunk's first row and a view of its ids' bytes, uint8[n, 24].
+
+    An id that is no 24 bytes is refused here.
+    """
     if not isinstance(pair_ids, pa.Array | pa.ChunkedArray):
         pair_ids = pa.array(pair_ids, pa.string())
     chunks = pair_ids.chunks if isinstance(pair_ids, pa.ChunkedArray) else [pair_ids]
@@ -156,7 +187,7 @@ def _digits_by_chunk(pair_ids: PairIds) -> Iterator[NDArray[np.uint8]]:
                 if pair_id is None or not _VALID_ID.fullmatch(pair_id):
                     raise _invalid_id(row, pair_id)
         data = np.frombuffer(byte_buffer, np.uint8)[offsets[0] : offsets[-1]]
-        yield data.reshape(len(array), NUM_HEX_DIGITS)
+        yield start, data.reshape(len(array), NUM_HEX_DIGITS)
         start += len(array)
 
 

@@ -64,5 +64,5 @@ def _import_cld2() -> Any:  # noqa: ANN401 - a module without types
         return importlib.import_module("pycld2")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "CLD2 is not installed: run `pip install 'worldwide-clip[cld2]'`", name=error.name
+            "CLD2 is not installed: pip install '.[cld2]' in the checkout", name=error.name
         ) from error

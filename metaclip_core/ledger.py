@@ -230,14 +230,17 @@ class Ledger:
 
     def _bitmaps(self, epochs: Int64s, shards: Int64s, rows: Int64s) -> Iterable[tuple[int, int]]:
         positions = self.order.position(epochs, shards)
-        for position in np.unique(positions).tolist():
-            bits = 0
-            for row in rows[positions == position].tolist():
-                bit = 1 << row
-                if bits & bit:
-                    raise LedgerError(f"row {row} of {self._name(position)} came twice in one batch")
-                bits |= bit
-            yield position, bits
+        order = np.lexsort((rows, positions))
+        positions, rows = positions[order], rows[order]
+        new = np.diff(positions, prepend=-1) != 0
+        again = np.flatnonzero(~new & (np.diff(rows, prepend=-1) == 0))
+        if len(again):
+            raise LedgerError(f"row {rows[again[0]]} of {self._name(positions[again[0]])} came twice in one batch")
+        starts = np.flatnonzero(new)
+        for position, of_position in zip(positions[starts].tolist(), np.split(rows, starts)[1:], strict=True):
+            ended = np.zeros(int(of_position[-1]) + 1, bool)
+            ended[of_position] = True
+            yield position, int.from_bytes(np.packbits(ended, bitorder="little").tobytes(), "little")
 
     def _name(self, position: int) -> str:
         epochs, shards = self.order.locate([position])

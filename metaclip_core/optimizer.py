@@ -3,28 +3,60 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers import MetaClip2Model
 
 MAX_LOGIT_SCALE = math.log(100)
+_FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 
 
 def create_optimizer(
     model: nn.Module, *, learning_rate: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; gains, biases, the class embedding and the logit scale do not decay."""
+    """AdamW over the trainable parameters; gains, biases, the class embedding and the logit scale do not decay.
+
+    It is fused where the device has such a kernel. That one takes no mixture of sharded and whole tensors, and scalars
+    are never sharded, so they have a group of their own.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trainable if parameter.ndim >= 2]  # noqa: PLR2004
-    vectors = [parameter for parameter in trainable if parameter.ndim < 2]  # noqa: PLR2004
+    vectors = [parameter for parameter in trainable if parameter.ndim == 1]
+    scalars = [parameter for parameter in trainable if parameter.ndim == 0]
+    groups = [(matrices, weight_decay), (vectors, 0.0), (scalars, 0.0)]
     return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters],
         lr=learning_rate,
         betas=betas,
         eps=eps,
-        fused=True,
+        fused={parameter.device.type for parameter in trainable} <= _FUSED_DEVICES,
     )
+
+
+def clip_gradients_(parameters: Iterable[nn.Parameter], *, max_norm: float) -> float:
+    """Scale all gradients by one factor so that their joint 2-norm is at most `max_norm`; returns it as it was.
+
+    Of sharded gradients the norm is that of the whole, so that all ranks get the same one.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    sharded: list[torch.Tensor] = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
+    whole: list[torch.Tensor] = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    norms = [_norm(part) for part in (sharded, whole) if part]
+    norm = math.hypot(*norms)
+    factor = max_norm / (norm + 1e-6)
+    if factor < 1:
+        for part in (sharded, whole):
+            if part:
+                torch._foreach_mul_(part, factor)
+    return norm
+
+
+def _norm(gradients: list[torch.Tensor]) -> float:
+    norm = nn.utils.get_total_norm(gradients)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def learning_rate_at(step: int, *, peak: float, warmup_steps: int, total_steps: int) -> float:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from metaclip_core.balancing import t_to_p
+from metaclip_core.balancing import head_tail
 
 _COLOURS = {
     "text": "#1f2328",
@@ -35,6 +34,9 @@ _FONT = 10.5
 _ROW = 16.0  # height of one language
 _CURVE_HEIGHT = 240.0
 _CURVE_POINTS = 300
+_HISTOGRAM_HEIGHT = 190.0
+_LEAST_TOP = 0.01  # of a histogram's axis
+_MAX_TICKS = 12
 _LABEL_CHARS = 12  # zh_classical
 _LABEL_WIDTH = 72.0
 _UNIT = 72  # units of the SVG in an inch
@@ -46,22 +48,6 @@ _RC: dict[Any, Any] = {
     "font.sans-serif": ["DejaVu Sans", "sans-serif"],
 }
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-
-
-@dataclass(frozen=True)
-class HeadTail:
-    """How t splits the entries that were matched; the tail has fewer than t matches each."""
-
-    head_entries: int
-    tail_entries: int
-    tail_share: float  # of all matches
-
-
-def head_tail(counts: ArrayLike, *, t: int) -> HeadTail:
-    """The split of int[n] matches by entry. Raises ValueError where there are none."""
-    matches = np.asarray(counts)
-    head = int((matches >= t).sum())
-    return HeadTail(head, int((matches > 0).sum()) - head, t_to_p(matches, t))
 
 
 def entry_curve(counts: ArrayLike, *, t: int, max_rank: int, max_count: int) -> str:
@@ -173,6 +159,28 @@ def share_shift(shares: Mapping[str, tuple[float, float]], *, highlight: str) ->
                 label, (0, 1), xycoords="axes fraction", xytext=(x, 8), textcoords="offset points",
                 color=_COLOURS[colour],
             )  # fmt: skip
+        return _svg(figure)
+
+
+def histogram(shares: Sequence[float], *, edges: Sequence[float], label: str) -> str:
+    """A column for each bin, all of one width; the axis below names the edges at which bins start.
+
+    Args:
+        shares: of the bins, in [0, 1]; at least one.
+        edges: where each bin starts; as many.
+        label: of the axis below.
+    """
+    with mpl.rc_context(_RC):
+        figure, axes = _panel(_HISTOGRAM_HEIGHT, left=40, right=10, top=10, bottom=36)
+        axes.bar(range(len(shares)), shares, width=0.86, align="edge", color=_COLOURS["head"])
+        axes.set(xlim=(0, len(shares)), ylim=(0, max(*shares, _LEAST_TOP) * 1.05))
+        step = -(-len(edges) // _MAX_TICKS)
+        ticks = range(0, len(edges), step)
+        axes.set_xticks(ticks, [f"{edges[tick]:,g}" for tick in ticks])
+        axes.set_xlabel(label, color=_COLOURS["muted"])
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        axes.grid(axis="y", color=_COLOURS["rule"], linewidth=0.6)
         return _svg(figure)
 
 

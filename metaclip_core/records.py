@@ -24,6 +24,7 @@ ANNOTATED_CAPTION = pa.struct(
 PAIR = pa.schema(
     [
         ("pair_id", pa.string()),  # 24 hex digits, see `pairs.pair_id`
+        ("url", pa.string()),  # of the image, see `pairs.shown_url`; null where the pool gives none
         ("shard", pa.int32()),  # the shard's number in the pool's manifest
         ("row", pa.int32()),  # ordinal of the pair's key in its shard, bad ones counted
         ("captions", pa.list_(CAPTION)),
@@ -34,6 +35,8 @@ PAIR = pa.schema(
 
 ANNOTATED = PAIR.set(PAIR.get_field_index("captions"), pa.field("captions", pa.list_(ANNOTATED_CAPTION)))
 
+SAMPLED = ANNOTATED.append(pa.field("inclusion", pa.float64()))  # the chance that the row had to be in the sample
+
 LINK = pa.schema(
     [
         ("pair_id", pa.string()),  # of the URL
@@ -42,6 +45,10 @@ LINK = pa.schema(
         ("captions", pa.list_(CAPTION)),  # as `links.combine_captions` orders them; never empty
     ]
 )
+
+SCORES = pa.schema([("row", pa.int32()), ("score", pa.float32())])  # in [0, 1]; null where there is none
+
+LEFT_OUT = pa.schema([("row", pa.int32()), ("reason", pa.string())])  # of a shard, by row; a DropReason
 
 DRAWN = pa.schema(
     [
@@ -55,6 +62,52 @@ DRAWN = pa.schema(
         ("ledger_id", pa.int64()),  # the ledger that the reader skipped by
         ("drop_reason", pa.string()),  # null, or the row is a tombstone: it travels to be counted
         ("drawn_in_item", pa.int32()),  # null but on the tombstone that closes an (epoch, shard)
+    ]
+)
+
+EXPORTED = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("url", pa.string()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("epoch", pa.int32()),
+        ("kind", pa.string()),
+        ("caption", pa.string()),
+        ("caption_index", pa.int32()),  # of the drawn caption among those of its pair in ANNOTATED
+        ("language", pa.string()),
+        ("image", pa.binary()),  # as the pool has it: nobody has decoded it
+    ]
+)
+
+LOOK = pa.schema(  # how an image looks; one row for each of its forms, null where it does not decode
+    [
+        ("digest", pa.binary(16)),  # of its bytes, see `image_hashes.digest`; null where there are none
+        ("hash", pa.binary(32)),  # 256 bits
+        ("colours", pa.binary(48)),  # means of 4 × 4 cells, RGB
+        ("contrast", pa.uint8()),  # the largest step between neighbours of 64 × 64 grey levels
+        ("aspect", pa.float32()),  # log2 of width / height
+    ]
+)
+
+IMAGE_HASH = pa.schema([("row", pa.int32()), *LOOK, ("drop_reason", pa.string())])  # why there is no look, or null
+
+BENCHMARK_HASH = pa.schema([("image", pa.string()), *LOOK])  # `image`: its path in the benchmark's folder
+
+GONE = pa.schema(  # near-duplicates of a shard, with what stays for them
+    [("row", pa.int32()), ("keeper_shard", pa.int32()), ("keeper_row", pa.int32())]
+)
+
+EXTRA_CAPTIONS = pa.schema([("row", pa.int32()), ("captions", pa.list_(ANNOTATED_CAPTION))])
+
+CONTAMINATION = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("benchmark", pa.string()),  # the URI of its hash file
+        ("image", pa.string()),  # of the benchmark, the nearest
+        ("distance", pa.int32()),  # in bits of the hash; null where smooth pictures agree in their colours alone
     ]
 )
 
@@ -92,8 +145,20 @@ class Stage(StrEnum):
     LINKS = "links"  # images that pages show
     READ = "read"  # samples of a shard → pairs
     CAPTIONS = "captions"  # captions of pairs and links
+    BLOCK = "block"
+    OPT_OUT = "opt_out"
+    CLASSIFY = "classify"  # a line for each classifier, see `classifier_stage`
+    CONTAMINATION = "contamination"
     DEDUPLICATE = "deduplicate"
+    NEAR = "near_duplicates"
     MATCH = "match"
+    DRAW = "draw"  # pairs with a match → pairs of one epoch
+    EXPORT = "export"  # pairs of one epoch → pairs written
+
+
+def classifier_stage(name: str) -> str:
+    """The line of the funnel of one classifier."""
+    return f"{Stage.CLASSIFY} {name}"
 
 
 class DropReason(StrEnum):
@@ -122,8 +187,17 @@ class DropReason(StrEnum):
     CAPTION_OVER_LIMIT = "caption_over_limit"
     CAPTION_BROKEN_TEXT = "caption_broken_text"  # bytes that are no UTF-8, lone surrogates
     CAPTION_BAD_SHAPE = "caption_bad_shape"
+    # screening
+    BLOCKED_URL = "blocked_url"  # or its pair id
+    BLOCKED_IMAGE = "blocked_image"
+    OPTED_OUT = "opted_out"
+    UNSCORED = "unscored"  # no image, or the classifier gave no score
+    SCORE_ABOVE = "score_above"
+    SCORE_BELOW = "score_below"
     # curation
     DUPLICATE = "duplicate"
+    NEAR_DUPLICATE = "near_duplicate"  # an earlier pair's image looks the same
+    CONTAMINATION = "contamination"  # an image of a benchmark looks the same
     NO_MATCH = "no_match"
     NOT_DRAWN = "not_drawn"
     # decoding

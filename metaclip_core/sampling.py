@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metaclip_core.balancing import entry_probabilities, pair_probabilities
-from metaclip_core.draws import Purpose, uniform
+from metaclip_core.draws import Purpose, id_numbers, uniform_of_numbers
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -32,79 +34,128 @@ class ProbabilityTables:
 
     def __init__(self, counts: Mapping[str, npt.NDArray[np.int64]], t: Mapping[str, int]) -> None:
         self.languages = sorted(set(counts) & set(t))
-        tables = [entry_probabilities(counts[language], t[language]) for language in self.languages]
-        self._starts = np.cumsum([0, *(len(table) for table in tables)])
-        self._probabilities = np.concatenate([np.empty(0), *tables])
+        self._starts = np.cumsum([0, *(len(counts[language]) for language in self.languages)])
+        self._probabilities = np.empty(self._starts[-1])
+        for language, (start, stop) in zip(self.languages, pairwise(self._starts), strict=True):
+            self._probabilities[start:stop] = entry_probabilities(counts[language], t[language])
 
     def of_captions(self, languages: pa.Array, entry_ids: pa.ListArray) -> Floats:
         """Probability of each caption; 0 where it mentions no entry or its language has no threshold: float64[n]."""
-        table = pc.index_in(languages, pa.array(self.languages, pa.string())).fill_null(-1).to_numpy(False)  # noqa: FBT003
+        table = pc.index_in(languages, pa.array(self.languages, pa.string())).fill_null(-1).to_numpy()
+        offsets = entry_ids.offsets.to_numpy()
         known = table >= 0
-        lengths = np.where(known, pc.list_value_length(entry_ids).to_numpy(False), 0)  # noqa: FBT003
-        entry_ids = entry_ids.filter(pa.array(known))
-        starts = np.repeat(self._starts[table[known]], lengths[known])
-        flat = entry_ids.flatten().to_numpy(zero_copy_only=False).astype(np.int64) + starts
-        return pair_probabilities(self._probabilities, flat, np.concatenate([[0], np.cumsum(lengths)]))
+        if not known.all() and np.diff(offsets)[~known].any():  # entries of a language without a threshold
+            entry_ids = pc.if_else(pa.array(known), entry_ids, pa.scalar([], entry_ids.type))
+            offsets = entry_ids.offsets.to_numpy()
+        return pair_probabilities(self._probabilities, entry_ids.values, offsets, starts=self._starts[table])
 
 
 @dataclass(frozen=True)
 class Candidates:
     """The matched captions of a table of pairs, in order: one element for each.
 
-    `row` is ascending; `probability` is that of keeping the pair when this caption is drawn.
+    `row` is ascending; `index` is the caption's place among all of its pair; `probability` is that of keeping the pair
+    when this caption is drawn.
     """
 
+    captions: pa.StructArray  # all of the table
+    place: Ints  # of the matched ones
     row: Ints
-    text: pa.StringArray
-    language: pa.StringArray
+    index: Ints
     probability: Floats
 
     @property
+    def text(self) -> pa.StringArray:
+        """Of each candidate."""
+        return self.captions.field("text").take(pa.array(self.place))
+
+    @property
+    def language(self) -> pa.StringArray:
+        """Of each candidate."""
+        return self.captions.field("language").take(pa.array(self.place))
+
+    @cached_property
+    def first(self) -> Ints:
+        """The first candidate of each row that has any: int64[rows]."""
+        return np.flatnonzero(np.concatenate([[True], self.row[1:] != self.row[:-1]])[: len(self.row)])
+
+    @cached_property
     def per_row(self) -> Ints:
-        """For each candidate, how many candidates its row has: int64[n]."""
-        _, inverse, counts = np.unique(self.row, return_inverse=True, return_counts=True)
-        return np.asarray(counts[inverse], np.int64)
+        """How many candidates each row has, of those that have any: int64[rows]."""
+        return np.diff(self.first, append=len(self.row))
+
+    @property
+    def chance(self) -> Floats:
+        """That the row is kept, and with this candidate: float64[n]."""
+        return self.probability / np.repeat(self.per_row, self.per_row)
+
+    def take(self, chosen: Ints) -> Candidates:
+        """Some of the candidates."""
+        return Candidates(
+            self.captions, self.place[chosen], self.row[chosen], self.index[chosen], self.probability[chosen]
+        )
 
 
 def candidates(annotated: pa.Table, tables: ProbabilityTables) -> Candidates:
     """The captions that a draw chooses from: those that mention an entry of a language with a threshold."""
-    captions = annotated["captions"].combine_chunks()
+    chunks = annotated["captions"].chunks
+    captions = chunks[0] if len(chunks) == 1 else annotated["captions"].combine_chunks()
     flat = pc.list_flatten(captions)
-    rows = pc.list_parent_indices(captions).to_numpy().astype(np.int64)
     probability = tables.of_captions(flat.field("language"), flat.field("entry_ids"))
-    matched = probability > 0
-    mask = pa.array(matched)
-    return Candidates(
-        rows[matched], flat.field("text").filter(mask), flat.field("language").filter(mask), probability[matched]
-    )
+    matched = np.flatnonzero(probability > 0)
+    rows = pc.list_parent_indices(captions).to_numpy()[matched]
+    starts = captions.offsets.to_numpy()
+    return Candidates(flat, matched, rows, matched - (starts[rows] - starts[0]), probability[matched])
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What an epoch decides about the matched rows of a table: the caption drawn from each, and whether it is kept."""
+
+    found: Candidates  # of all matched rows
+    chosen: Ints  # among these, one for each matched row
+    keep: npt.NDArray[np.bool_]
+
+    @property
+    def drawn(self) -> Candidates:
+        """The captions drawn, of rows that are kept and of others."""
+        return self.found.take(self.chosen)
+
+    @property
+    def kept(self) -> Candidates:
+        """The captions drawn, of rows that are kept."""
+        return self.found.take(self.chosen[self.keep])
+
+
+def choose(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Choices:
+    """One epoch's decisions about a table of ANNOTATED: a caption for each matched pair, then keep it or not."""
+    found = candidates(annotated, tables)
+    numbers = id_numbers(annotated["pair_id"]).take(found.row[found.first])
+    which = uniform_of_numbers(numbers, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * found.per_row
+    chosen = found.first + which.astype(np.int64)
+    keep = uniform_of_numbers(numbers, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < found.probability[chosen]
+    return Choices(found, chosen, keep)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The kept rows of a table, ascending, each with its drawn caption."""
+    """The kept rows of a table, ascending, each with its drawn caption and that one's place among the pair's."""
 
     row: Ints
+    caption_index: Ints
     caption: pa.StringArray
     language: pa.StringArray
 
 
 def draw(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> Draw:
-    """One epoch's sample of a table of ANNOTATED: a caption for each matched pair, then keep it or not."""
-    choices = candidates(annotated, tables)
-    rows, first, num_choices = np.unique(choices.row, return_index=True, return_counts=True)
-    pair_ids = annotated["pair_id"].take(pa.array(rows))
-    which = uniform(pair_ids, purpose=Purpose.CAPTION, epoch=epoch, seed=seed) * num_choices
-    chosen = first + which.astype(np.int64)
-    keep = uniform(pair_ids, purpose=Purpose.KEEP, epoch=epoch, seed=seed) < choices.probability[chosen]
-    taken = pa.array(chosen[keep])
-    return Draw(rows[keep], choices.text.take(taken), choices.language.take(taken))
+    """One epoch's sample of a table of ANNOTATED: the rows that are kept."""
+    kept = choose(annotated, tables, epoch=epoch, seed=seed).kept
+    return Draw(kept.row, kept.index, kept.text, kept.language)
 
 
 def expected_kept(annotated: pa.Table, tables: ProbabilityTables) -> dict[str, float]:
     """Pairs that one epoch keeps on average, by the language of the drawn caption."""
     choices = candidates(annotated, tables)
     encoded = choices.language.dictionary_encode()
-    shares = np.bincount(
-        encoded.indices.to_numpy(), weights=choices.probability / choices.per_row, minlength=len(encoded.dictionary)
-    )
+    shares = np.bincount(encoded.indices.to_numpy(), weights=choices.chance, minlength=len(encoded.dictionary))
     return dict(zip(encoded.dictionary.to_pylist(), shares.tolist(), strict=True))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import stat
 import tempfile
 import zlib
 from collections.abc import Sequence
@@ -81,14 +83,16 @@ class VocabularyFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder, for this user alone.
+        """Make the folder, for this user alone; its parent is there.
 
         Raises:
-            PermissionError: it belongs to somebody else.
+            PermissionError: it is somebody else's, or leads elsewhere.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{folder} belongs to another user")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise PermissionError(f"{folder} is no folder of this user's own")
         self._folder = folder
 
     def num_bytes(self, name: str) -> int:

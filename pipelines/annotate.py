@@ -24,13 +24,12 @@ from pipelines.errors import UserError
 from pipelines.identifier import identifier_version, open_identifier
 from pipelines.manifest import Manifest
 from pipelines.matcher import open_matcher
+from pipelines.shards import funnel_metadata
 from pipelines.sources.base import open_source
-from pipelines.steady import SteadyFile
 
 _log = logging.getLogger(__name__)
 
-REVISION = 2
-_FUNNEL = b"funnel"
+REVISION = 4
 
 
 def annotate_batch(
@@ -68,11 +67,14 @@ def _identify(
     return judge_jointly(alone, texts, offsets, identifier=identifier, min_score=min_score)
 
 
-class Annotate:
-    """Reads shards and writes their annotations; holds the identifier and the automata of one metadata version."""
+class Annotator:
+    """`annotate_batch` as a recipe wants it; holds the identifier and the automata of one metadata version.
 
-    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str, identifier_version: str) -> None:
-        self._source = open_source(config)
+    Raises:
+        UserError: the identifier can't be opened, or is another one than where the job was started.
+    """
+
+    def __init__(self, config: RunConfig, *, metadata_uri: str, identifier_version: str) -> None:
         self._curation = config.curation
         self._identifier = open_identifier(config)
         if self._identifier.version != identifier_version:
@@ -81,13 +83,37 @@ class Annotate:
                 f"and {identifier_version} where the job was started"
             )
         self._matcher = open_matcher(config, metadata_uri, revision=REVISION)
+
+    def __call__(self, pairs: pa.Table) -> pa.Table:
+        """PAIR in, ANNOTATED out. Several threads may share one."""
+        return annotate_batch(
+            pairs,
+            self._identifier,
+            self._matcher,
+            min_score=self._curation.min_language_score,
+            joint=self._curation.joint_captions,
+        )
+
+    @property
+    def num_reloads(self) -> int:
+        """How often a language was loaded again under the matcher's budget."""
+        return self._matcher.num_reloads
+
+
+class Annotate:
+    """Reads shards and writes their annotations."""
+
+    def __init__(self, config: RunConfig, *, metadata_uri: str, annotations_uri: str, identifier_version: str) -> None:
+        self._source = open_source(config)
+        self._annotator = Annotator(config, metadata_uri=metadata_uri, identifier_version=identifier_version)
+        self._batch_rows = config.curation.batch_rows
         self._annotations_uri = annotations_uri
 
     def __call__(self, shards: pa.Table) -> pa.Table:
         """Rows of the manifest in, the numbers of the shards annotated out."""
         for shard in shards.to_pylist():
             self._annotate(shard["name"], shard["shard"])
-        _log.info("%d languages loaded again under the matcher's budget so far", self._matcher.num_reloads)
+        _log.info("%d languages loaded again under the matcher's budget so far", self._annotator.num_reloads)
         return shards.select(["shard"])
 
     def _annotate(self, name: str, shard: int) -> None:
@@ -97,28 +123,14 @@ class Annotate:
             storage.publishing(uri) as (filesystem, path),
             pq.ParquetWriter(path, ANNOTATED, filesystem=filesystem, compression="zstd") as writer,
         ):
-            batches = self._source.read_captions(name, shard=shard, batch_rows=self._curation.batch_rows, funnel=funnel)
-            for pairs in batches:
-                annotated = annotate_batch(
-                    pairs,
-                    self._identifier,
-                    self._matcher,
-                    min_score=self._curation.min_language_score,
-                    joint=self._curation.joint_captions,
-                )
-                writer.write_table(annotated)
-            writer.add_key_value_metadata({_FUNNEL.decode(): funnel.to_json()})
+            for pairs in self._source.read_captions(name, shard=shard, batch_rows=self._batch_rows, funnel=funnel):
+                writer.write_table(self._annotator(pairs))
+            writer.add_key_value_metadata(funnel_metadata(funnel))
 
 
 def read_annotations(annotations_uri: str, shard: int, *, columns: list[str] | None = None) -> pa.Table:
     """The annotations of a shard, as ANNOTATED or some of its columns."""
     return storage.read_table(storage.shard_file(annotations_uri, shard), columns=columns)
-
-
-def read_funnel(annotations_uri: str, shard: int) -> Funnel:
-    """What the shard's annotation dropped."""
-    with SteadyFile(*storage.resolve(storage.shard_file(annotations_uri, shard))) as file:
-        return Funnel.from_json(pq.read_metadata(file).metadata[_FUNNEL].decode())
 
 
 def apply_annotate(
@@ -143,10 +155,3 @@ def apply_annotate(
             enable_true_multi_threading=True,
         ),
     )
-
-
-def unannotated(manifest: Manifest, annotations_uri: str) -> Manifest:
-    """The shards that have no annotations yet."""
-    done = storage.list_names(annotations_uri)
-    names = [storage.shard_file("", shard).lstrip("/") for shard in manifest.table["shard"].to_pylist()]
-    return Manifest(manifest.table.filter(pa.array([name not in done for name in names], pa.bool_())))

@@ -1,27 +1,32 @@
-"""A small board on which a running job posts how far it is, for whoever waits to look at."""
+"""A small board on which the workers of a running job post how far they are, for its driver to take down."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
-import ray
+from pipelines.helpers import helper
+
+_MAX_POSTS = 10_000  # of a driver that does not look
 
 
 class Board:
-    """The actor: the latest post alone."""
+    """The actor: posts in order, each until it is taken."""
 
     def __init__(self) -> None:
-        self._post: dict[str, Any] = {}
+        self._posts: deque[dict[str, Any]] = deque(maxlen=_MAX_POSTS)
 
     def post(self, content: dict[str, Any]) -> None:
-        """Replace the post."""
-        self._post = content
+        """Put one up."""
+        self._posts.append(content)
 
-    def read(self) -> dict[str, Any]:
-        """The latest post; empty before the first."""
-        return self._post
+    def take(self) -> list[dict[str, Any]]:
+        """All that are up, oldest first; then none is."""
+        posts = list(self._posts)
+        self._posts.clear()
+        return posts
 
 
 def board_of(run_name: str) -> Any:  # noqa: ANN401 - Ray types an actor's methods without `remote`
     """The board of a run; created by whoever asks first, and gone when that process lets go of it."""
-    return ray.remote(Board).options(name=f"metaclip-board-{run_name}", get_if_exists=True, num_cpus=0).remote()
+    return helper(Board, name=f"metaclip-board-{run_name}")

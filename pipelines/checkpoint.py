@@ -1,25 +1,21 @@
 """A training checkpoint: weights, optimiser, progress, and every rank's ledger.
 
-Rank 0 writes the weights, each rank its own ledger; Ray Train merges their folders into one. Nothing in it is unpickled
-without `weights_only`.
+Each rank writes its own part of the weights (`sharded_checkpoint`) and its own ledger, rank 0 the progress; Ray Train
+merges their folders into one. Nothing in it is unpickled.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
-import torch
-import torch.distributed as dist
-from safetensors.torch import load_file, save_file
-from transformers import MetaClip2Model
 
 from metaclip_core.ledger import Ledger, LedgerError, finished_items
 
-_WEIGHTS = "model.safetensors"
-_OPTIMIZER = "optimizer.pt"
 _STATE = "state.json"
 _LEDGER_PATTERN = "ledger-*.parquet"
 
@@ -32,22 +28,10 @@ class Progress:
     samples_seen: int
 
 
-def save_weights(folder: Path, model: MetaClip2Model, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write what is the same on all ranks, by one of them."""
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / _WEIGHTS)
-    torch.save(optimizer.state_dict(), folder / _OPTIMIZER)
+def save_progress(folder: Path, progress: Progress) -> None:
+    """Write how far the run is, by one rank."""
     state = {"step": progress.step, "samples_seen": progress.samples_seen}
     (folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
-
-
-def load_weights(folder: Path, model: MetaClip2Model) -> None:
-    """Load the weights into `model`."""
-    model.load_state_dict(load_file(folder / _WEIGHTS))
-
-
-def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Load the optimiser's state into `optimizer`."""
-    optimizer.load_state_dict(torch.load(folder / _OPTIMIZER, weights_only=True, map_location="cpu"))
 
 
 def load_progress(folder: Path) -> Progress:
@@ -55,13 +39,12 @@ def load_progress(folder: Path) -> Progress:
     return Progress(**json.loads((folder / _STATE).read_text(encoding="utf-8")))
 
 
-def save_ledger(folder: Path, ledger: Ledger, *, rank: int) -> None:
-    """Write this rank's ledger; all ranks call it together, for they agree on which items are finished."""
-    open_items = [ledger.open_items()]
-    if dist.is_initialized():
-        open_items = [{} for _ in range(dist.get_world_size())]
-        dist.all_gather_object(open_items, ledger.open_items())
-    done = finished_items(open_items)
+def save_ledger(folder: Path, ledger: Ledger, *, rank: int, gather: Callable[[Any], Sequence[Any]]) -> None:
+    """Write this rank's ledger; all ranks call it together, for they agree on which items are finished.
+
+    `gather` takes what this rank tells, and gives what all ranks do.
+    """
+    done = finished_items(gather(ledger.open_items()))
     ledger.retire(done)
     if rank == 0:
         ledger.finish(done)

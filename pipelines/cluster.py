@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import ray
-from ray.data import DataContext
+from ray.data import DataContext, ExecutionOptions
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.config.compute import ComputeConfig
+from pipelines.config.curation import ClassifierConfig
 from pipelines.errors import UserError
 
 _PACE_S = 0.03
-_FEED_CPUS = 1  # for Ray Data's own read tasks
+_READ_CPUS = 1  # for Ray Data's own read tasks
+_DATA_NODES = {"pool": "data"}  # the label of nodes without GPUs, as the cluster definitions give it
 
 
 @contextmanager
@@ -82,8 +85,7 @@ def check_matcher_cpus(compute: ComputeConfig) -> None:
     Raises:
         UserError: no node has a CPU for each of its threads.
     """
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    largest = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
+    largest = max((node.get("CPU", 0) for node in _nodes()), default=0)
     if compute.matcher_threads > largest:
         raise UserError(
             f"compute.matcher_threads {compute.matcher_threads} needs as many CPUs on one node, "
@@ -91,18 +93,78 @@ def check_matcher_cpus(compute: ComputeConfig) -> None:
         )
 
 
-def check_cpus(compute: ComputeConfig) -> None:
+def check_classifiers(classifiers: Sequence[ClassifierConfig]) -> None:
+    """Refuse a classifier that no node can hold, for Ray would wait for one in silence.
+
+    Raises:
+        UserError: no node has its CPUs and GPUs.
+    """
+    for classifier in classifiers:
+        asked = {"CPU": classifier.num_cpus, "GPU": classifier.num_gpus}
+        if not any(all(node.get(kind, 0) >= number for kind, number in asked.items()) for node in _nodes()):
+            raise UserError(
+                f"classifier {classifier.name!r} needs {classifier.num_cpus:g} CPUs and {classifier.num_gpus:g} GPUs "
+                "on one node, and no node of the cluster has them; lower its num_cpus and num_gpus"
+            )
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each node that is alive."""
+    return [node["Resources"] for node in _alive()]
+
+
+def _alive() -> list[dict[str, Any]]:
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def _has(node: dict[str, Any], labels: dict[str, str]) -> bool:
+    return bool(labels.items() <= node["Labels"].items())
+
+
+def data_selector(compute: ComputeConfig) -> dict[str, str] | None:
+    """The labels of the nodes that carry the data: the recipe's, or those of data nodes where there are any."""
+    if compute.data_selector is not None:
+        return compute.data_selector
+    return _DATA_NODES if any(_has(node, _DATA_NODES) for node in _alive()) else None
+
+
+def data_options(compute: ComputeConfig) -> ExecutionOptions:
+    """Where a training's data stream runs."""
+    return ExecutionOptions(label_selector=data_selector(compute))
+
+
+def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) -> None:
     """Refuse what would starve: Ray Data without a CPU of its own hangs in silence.
+
+    Args:
+        compute: what the recipe asks for.
+        feed_cpus: of each actor of the feed.
+        validation_cpus: of what tries checkpoints beside the training.
 
     Raises:
         UserError: the cluster is too small; with the arithmetic.
     """
     workers = compute.num_workers * compute.worker_cpus
-    data = compute.feed_actors + compute.decode_actors + _FEED_CPUS
-    available = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-    if available < workers + data:
+    data = compute.feed_actors * feed_cpus + compute.decode_actors + _READ_CPUS
+    told = (
+        f"{data} for the data stream "
+        f"({compute.feed_actors} feed × {feed_cpus}, {compute.decode_actors} decode, {_READ_CPUS} read)"
+    )
+    selector = data_selector(compute)
+    if selector is not None:
+        available = sum(node["Resources"].get("CPU", 0) for node in _alive() if _has(node, selector))
+        if available < data:
+            labels = ", ".join(f"{key}={value}" for key, value in selector.items())
+            raise UserError(
+                f"too few CPUs: {told}, and the nodes labelled {labels} have {available:g}; lower "
+                "compute.feed_actors or compute.decode_actors"
+            )
+    asked = workers + data + validation_cpus
+    available = sum(node["Resources"].get("CPU", 0) for node in _alive())
+    if available < asked:
+        validation = f" + {validation_cpus} for validation" if validation_cpus else ""
         raise UserError(
-            f"too few CPUs: {compute.num_workers} workers × {compute.worker_cpus:g} + {data} for the data stream "
-            f"({compute.feed_actors} feed, {compute.decode_actors} decode, {_FEED_CPUS} read) = {workers + data:g}, "
+            f"too few CPUs: {compute.num_workers} workers × {compute.worker_cpus:g} + {told}{validation} = {asked:g}, "
             f"and the cluster has {available:g}; lower compute.num_workers or raise compute.local_cpus"
         )

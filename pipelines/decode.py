@@ -17,7 +17,9 @@ from pipelines.config import RunConfig
 _CROP_NUMBERS = ("area", "aspect", "left", "top")
 
 
-def decode_batch(drawn: pa.Table, encoder: CaptionEncoder, *, image_size: int, max_pixels: int, seed: int) -> pa.Table:
+def decode_batch(
+    drawn: pa.Table, encoder: CaptionEncoder, *, image_size: int, max_pixels: int, reduced: bool, seed: int
+) -> pa.Table:
     """DRAWN in, EXAMPLE out; a row whose image fails becomes a tombstone. Pure; a crop depends on pair and epoch."""
     drawn = check(drawn, DRAWN, stage="decode")
     alive = pc.is_null(drawn["drop_reason"]).to_numpy()
@@ -28,7 +30,7 @@ def decode_batch(drawn: pa.Table, encoder: CaptionEncoder, *, image_size: int, m
     kept = drawn.take(pa.array(rows))
     crops = _crops(kept, seed=seed)
     for row, image, crop in zip(rows, kept["image"].to_pylist(), crops, strict=True):
-        decoded = decode(image, image_size=image_size, max_pixels=max_pixels, crop=crop)
+        decoded = decode(image, image_size=image_size, max_pixels=max_pixels, crop=crop, reduced=reduced)
         if isinstance(decoded, DropReason):
             reasons[row] = decoded
         else:
@@ -59,17 +61,25 @@ def _crops(drawn: pa.Table, *, seed: int) -> list[Crop]:
 class Decode:
     """Holds the tokenizer."""
 
-    def __init__(self, tokenizer_uri: str, *, context_length: int, image_size: int, max_pixels: int, seed: int) -> None:
+    def __init__(
+        self, tokenizer_uri: str, *, context_length: int, image_size: int, max_pixels: int, reduced: bool, seed: int
+    ) -> None:
         with storage.local_copy(tokenizer_uri) as folder:
             self._encoder = CaptionEncoder(load_tokenizer(folder), context_length=context_length)
         self._image_size = image_size
         self._max_pixels = max_pixels
+        self._reduced = reduced
         self._seed = seed
 
     def __call__(self, drawn: pa.Table) -> pa.Table:
         """DRAWN in, EXAMPLE out."""
         return decode_batch(
-            drawn, self._encoder, image_size=self._image_size, max_pixels=self._max_pixels, seed=self._seed
+            drawn,
+            self._encoder,
+            image_size=self._image_size,
+            max_pixels=self._max_pixels,
+            reduced=self._reduced,
+            seed=self._seed,
         )
 
 
@@ -84,6 +94,7 @@ def apply_decode(
             "context_length": context_length,
             "image_size": image_size,
             "max_pixels": config.feed.max_pixels,
+            "reduced": config.feed.reduced_decode,
             "seed": config.seed,
         },
         batch_format="pyarrow",

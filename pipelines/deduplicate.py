@@ -1,5 +1,7 @@
 """Deduplication: of the pairs with one id, the first shard and row counts and is trained on; the others are skipped.
 
+Pairs that are left out for what they are have no part in it.
+
 Pair ids are hash-partitioned, so that no process sees more than its part. What is stored is small: for each shard with
 duplicates, the rows to skip.
 """
@@ -11,17 +13,19 @@ import math
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metaclip_core.records import PAIR
 from pipelines import storage
-from pipelines.annotate import read_annotations
 from pipelines.config import RunConfig
 from pipelines.config.curation import DuplicatePolicy
 from pipelines.curated import Curated
 from pipelines.manifest import Manifest
+from pipelines.screen import read_screened, without_rows
 
 REVISION = 1
-_SHARDS_PER_PART = 256  # some million pairs, which one worker sorts
+_SHARDS_PER_PART = 512  # some million pairs, which one process sorts
 _MAX_PARTITIONS = 64  # of one shuffle
 _MARKER = "manifest.json"
+_IDS = pa.schema([*(PAIR.field(name) for name in ("pair_id", "shard", "row")), ("part", pa.string())])
 
 
 def find_duplicates(pairs: pa.Table) -> pa.Table:
@@ -30,26 +34,26 @@ def find_duplicates(pairs: pa.Table) -> pa.Table:
     pairs = pairs.take(order)
     ids = pairs["pair_id"].combine_chunks()
     again = pc.equal(ids[1:], ids[:-1]) if len(ids) > 1 else pa.array([], pa.bool_())
-    return pairs.select(["shard", "row"]).filter(pa.concat_arrays([pa.array([False] * min(len(ids), 1)), again]))
+    first = pa.array([False] * min(len(ids), 1), pa.bool_())
+    return pairs.select(["shard", "row"]).filter(pa.concat_arrays([first, again]))
 
 
-def _read_ids(shards: pa.Table, *, annotations_uri: str, num_digits: int) -> pa.Table:
+def _read_ids(shards: pa.Table, *, curated: Curated, num_digits: int) -> pa.Table:
     columns = ["pair_id", "shard", "row"]
-    pairs = pa.concat_tables(
-        read_annotations(annotations_uri, shard, columns=columns) for shard in shards["shard"].to_pylist()
-    )
+    of_shards = (read_screened(curated, shard, columns=columns) for shard in shards["shard"].to_pylist())
+    pairs = pa.concat_tables(of_shards).replace_schema_metadata()  # the funnel of whatever shard came first
     return pairs.append_column("part", pc.utf8_slice_codeunits(pairs["pair_id"], 0, num_digits))
 
 
 def _write_duplicates(rows: pa.Table, *, duplicates_uri: str) -> pa.Table:
     shard = rows["shard"][0].as_py()
-    skipped = rows.select(["row"]).sort_by("row").replace_schema_metadata()  # the funnel of whatever shard came first
+    skipped = rows.select(["row"]).sort_by("row")
     storage.write_table(storage.shard_file(duplicates_uri, shard), skipped)
     return pa.table({"duplicates": [rows.num_rows]})
 
 
 def deduplicate(manifest: Manifest, config: RunConfig, curated: Curated) -> None:
-    """Write the duplicates of a pool whose shards are all annotated. Done before, it does nothing."""
+    """Write the duplicates of a pool whose shards are all annotated and screened. Done before, it does nothing."""
     marker = storage.join(curated.duplicates_uri, _MARKER)
     if storage.exists(marker):
         return
@@ -63,12 +67,13 @@ def _write_all(manifest: Manifest, config: RunConfig, curated: Curated) -> int:
     num_digits = math.ceil(math.log(max(1, manifest.num_shards / _SHARDS_PER_PART), 16))
     ids = manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
         _read_ids,  # type: ignore[arg-type] # Ray types no keyword arguments
-        fn_kwargs={"annotations_uri": curated.annotations_uri, "num_digits": num_digits},
+        fn_kwargs={"curated": curated, "num_digits": num_digits},
         batch_format="pyarrow",
         batch_size=8,
     )
     if not num_digits:  # one part: a shuffle would move it to where it is
-        rows = find_duplicates(pa.concat_tables(ids.iter_batches(batch_format="pyarrow", batch_size=None)))
+        batches = ids.iter_batches(batch_format="pyarrow", batch_size=None)  # none at all where no pair is left
+        rows = find_duplicates(pa.concat_tables([_IDS.empty_table(), *batches]))
         for shard in pc.unique(rows["shard"]).to_pylist():
             of_shard = rows.filter(pc.equal(rows["shard"], shard))
             _write_duplicates(of_shard, duplicates_uri=curated.duplicates_uri)
@@ -86,11 +91,16 @@ def _write_all(manifest: Manifest, config: RunConfig, curated: Curated) -> int:
     return sum(int(row["duplicates"]) for row in written.iter_rows())
 
 
-def read_unique(curated: Curated, shard: int, *, columns: list[str] | None = None) -> pa.Table:
-    """The annotations of a shard without the pairs that an earlier one has."""
-    annotated = read_annotations(curated.annotations_uri, shard, columns=columns)
+def read_duplicates(curated: Curated, shard: int) -> pa.Array:
+    """The rows of a shard whose id an earlier pair has: int32, ascending."""
     try:
-        duplicates = storage.read_table(storage.shard_file(curated.duplicates_uri, shard))
+        skipped = storage.read_table(storage.shard_file(curated.duplicates_uri, shard))
     except FileNotFoundError:
-        return annotated
-    return annotated.filter(pc.invert(pc.is_in(annotated["row"], value_set=duplicates["row"].combine_chunks())))
+        return pa.array([], pa.int32())
+    return skipped["row"].combine_chunks()
+
+
+def read_first(curated: Curated, shard: int, *, columns: list[str]) -> pa.Table:
+    """The annotations of a shard without the pairs whose id an earlier one has; row is one of the columns."""
+    annotated = read_screened(curated, shard, columns=columns)
+    return without_rows(annotated, read_duplicates(curated, shard))

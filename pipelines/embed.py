@@ -11,7 +11,8 @@ import torch
 from metaclip_core.batches import caption_buckets
 from metaclip_core.captions import CaptionEncoder, pad_to_bucket, special_ids
 from metaclip_core.images import decode
-from metaclip_core.model import encode_images, encode_texts, load_model
+from metaclip_core.model import encode_images, encode_texts
+from metaclip_core.model_folder import load_model
 from metaclip_core.records import DropReason
 from pipelines import storage
 from pipelines.config.compute import ComputeConfig

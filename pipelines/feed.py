@@ -1,73 +1,54 @@
 """The feed: positions of the stream → drawn pairs with the bytes of their image.
 
-For each (epoch, shard) the stored annotations are joined, the epoch's draw is made, rows that have ended are skipped,
-and only the kept images are read, in ranged requests. The shards of one call are interleaved in chunks, so that a batch
-mixes them without a large buffer. Behind the last row of an item comes its closing tombstone.
+What an epoch drew from a shard comes from one of two readers that find the same rows, `feed_annotated` and `feed_raw`;
+rows that have ended are skipped before their images are read. The shards of one call are interleaved in chunks, so that
+a batch mixes them without a large buffer. Behind the last row of an item comes its closing tombstone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import ray
 
 from metaclip_core.ledger import Ledger
 from metaclip_core.records import DRAWN, DropReason
-from metaclip_core.sampling import ProbabilityTables, draw
 from pipelines.config import RunConfig
+from pipelines.config.training import FeedMode
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
+from pipelines.feed_annotated import AnnotatedItems
+from pipelines.feed_raw import RawItems
+from pipelines.identifier import identifier_version
 from pipelines.manifest import load_manifest
-from pipelines.sources.base import Source, open_source
-from pipelines.thresholds import load_tables
+from pipelines.sources.pairs import Pairs
 from pipelines.window import WindowState, window_of
 
 _MAX_BLOCKS = 2_000  # Ray Data plans every read task before the first row
 _CLOSING_ROW = -1
 
 
-@dataclass(frozen=True)
-class DrawnItem:
-    """What one epoch drew from one shard: DRAWN without images, by row, and the place of each image."""
+class ItemReader(Protocol):
+    """Reads what an epoch drew from a shard."""
 
-    rows: pa.Table
-    image_offsets: npt.NDArray[np.int64]
-    image_lengths: npt.NDArray[np.int64]
-
-
-def draw_item(annotated: pa.Table, tables: ProbabilityTables, *, epoch: int, seed: int) -> DrawnItem:
-    """ANNOTATED of one shard in, its drawn rows out. Pure; a row's fate depends on that row alone."""
-    drawn = draw(annotated, tables, epoch=epoch, seed=seed)
-    kept = annotated.take(pa.array(drawn.row))
-    size = kept.num_rows
-    columns = {
-        "pair_id": kept["pair_id"],
-        "epoch": pa.array(np.full(size, epoch), pa.int32()),
-        "shard": kept["shard"],
-        "row": kept["row"],
-        "caption": drawn.caption,
-        "language": drawn.language,
-    }
-    missing = {field.name: pa.nulls(size, field.type) for field in DRAWN if field.name not in columns}
-    rows = pa.table({field.name: {**columns, **missing}[field.name] for field in DRAWN}, schema=DRAWN)
-    return DrawnItem(rows, kept["image_offset"].to_numpy(), kept["image_length"].to_numpy())
+    def read(self, name: str, *, shard: int, epoch: int) -> Iterator[Pairs]:
+        """The drawn rows in order: of DRAWN without images, and the images of those that are asked for; lazy."""
 
 
 class Feed:
-    """Positions in, DRAWN out; holds the probability tables and the ledger that the run started from."""
+    """Positions in, DRAWN out; holds a reader, and the ledger that the run started from."""
 
-    def __init__(self, config: RunConfig, curated: Curated, *, run_name: str) -> None:
+    def __init__(
+        self, config: RunConfig, curated: Curated, open_items: Callable[[], ItemReader], *, run_name: str
+    ) -> None:
         manifest = load_manifest(config).pinned(curated.num_shards, curated.manifest_digest)
         self._names = manifest.table["name"].to_pylist()
-        self._config = config
-        self._curated = curated
-        self._source: Source = open_source(config)
-        self._tables = load_tables(curated)
+        self._chunk_rows = config.feed.chunk_rows
+        self._items = open_items()
         state: WindowState = ray.get(window_of(run_name).state.remote())
         self._offset = state.offset
         self._ledger = Ledger.from_table(state.ledger)
@@ -90,22 +71,27 @@ class Feed:
                     yield chunk
 
     def _read_item(self, position: int, epoch: int, shard: int) -> Iterator[pa.Table]:
-        annotated = read_unique(self._curated, shard)
-        item = draw_item(annotated, self._tables, epoch=epoch, seed=self._config.seed)
-        todo = np.flatnonzero(~self._ledger.has_ended(position, item.rows["row"].to_numpy().astype(np.int64)))
-        chunk_rows = self._config.feed.chunk_rows
-        images = self._source.read_images(
-            self._names[shard], item.image_offsets[todo].tolist(), item.image_lengths[todo].tolist()
-        )
-        for start in range(0, len(todo), chunk_rows):
-            chunk = todo[start : start + chunk_rows]
-            yield self._signed(_with_images(item.rows.take(pa.array(chunk)), list(islice(images, len(chunk)))))
+        num_drawn, chunk = 0, DRAWN.empty_table()
+        for drawn in self._items.read(self._names[shard], shard=shard, epoch=epoch):
+            num_drawn += drawn.table.num_rows
+            ended = self._ledger.has_ended(position, drawn.table["row"].to_numpy().astype(np.int64))
+            todo = np.flatnonzero(~ended)
+            images = drawn.images(todo.tolist())
+            while len(todo):
+                taken, todo = np.split(todo, [self._chunk_rows - chunk.num_rows])
+                rows = _with_images(drawn.table.take(pa.array(taken)), list(islice(images, len(taken))))
+                chunk = pa.concat_tables([chunk, rows])
+                if chunk.num_rows == self._chunk_rows:
+                    yield self._signed(chunk)
+                    chunk = DRAWN.empty_table()
+        if chunk.num_rows:
+            yield self._signed(chunk)
         closing = {
             "epoch": epoch,
             "shard": shard,
             "row": _CLOSING_ROW,
             "drop_reason": DropReason.ITEM_END,
-            "drawn_in_item": item.rows.num_rows,
+            "drawn_in_item": num_drawn,
         }
         yield self._signed(pa.Table.from_pylist([closing], DRAWN))
 
@@ -125,18 +111,35 @@ def _replace(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), DRAWN.field(name), column)
 
 
+def feed_cpus(config: RunConfig) -> int:
+    """CPUs of one actor of the feed: raw, it matches."""
+    return config.compute.matcher_threads if config.feed.mode is FeedMode.RAW else 1
+
+
 def apply_feed(config: RunConfig, curated: Curated, *, run_name: str) -> ray.data.Dataset:
     """One window of the stream: drawn pairs with their image's bytes. Lazy; reads another window at each iteration."""
-    feed = config.feed
+    feed, num_cpus = config.feed, feed_cpus(config)
     num_calls = -(-feed.window_positions // feed.interleaved_shards)
     steps = ray.data.range(feed.window_positions, override_num_blocks=min(num_calls, _MAX_BLOCKS))
     return steps.repartition(target_num_rows_per_block=feed.interleaved_shards).map_batches(
         Feed,
-        fn_constructor_args=(config, curated),
+        fn_constructor_args=(config, curated, reader_of(config, curated)),
         fn_constructor_kwargs={"run_name": run_name},
         batch_format="pyarrow",
         batch_size=feed.interleaved_shards,
-        num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.compute.feed_actors),
+        num_cpus=num_cpus,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1,
+            max_size=config.compute.feed_actors,
+            max_concurrent_calls_per_actor=num_cpus,
+            enable_true_multi_threading=True,
+        ),
         udf_modifying_row_count=True,
     )
+
+
+def reader_of(config: RunConfig, curated: Curated) -> Callable[[], ItemReader]:
+    """What opens the recipe's reader, where the feed runs."""
+    if config.feed.mode is FeedMode.RAW:
+        return partial(RawItems, config, curated, identifier_version=identifier_version(config))
+    return partial(AnnotatedItems, config, curated)

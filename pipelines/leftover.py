@@ -9,9 +9,8 @@ import ray
 from metaclip_core.ledger import Ledger
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
-from pipelines.feed import draw_item
-from pipelines.thresholds import load_tables
+from pipelines.draw import open_drawing
+from pipelines.selection import read_unique
 
 _POSITIONS_PER_BATCH = 8
 
@@ -19,11 +18,10 @@ _POSITIONS_PER_BATCH = 8
 class LeftOver:
     """Positions → rows that the ledger says have not ended."""
 
-    def __init__(self, curated: Curated, ledger: pa.Table, *, seed: int) -> None:
+    def __init__(self, config: RunConfig, curated: Curated, ledger: pa.Table) -> None:
         self._curated = curated
         self._ledger = Ledger.from_table(ledger)
-        self._tables = load_tables(curated)
-        self._seed = seed
+        self._drawing = open_drawing(config, curated)
 
     def __call__(self, positions: pa.Table) -> pa.Table:
         """Columns epoch, shard and row."""
@@ -32,7 +30,7 @@ class LeftOver:
     def _rows(self, position: int) -> pa.Table:
         epochs, shards = self._ledger.order.locate([position])
         annotated = read_unique(self._curated, int(shards[0]))
-        rows = draw_item(annotated, self._tables, epoch=int(epochs[0]), seed=self._seed).rows
+        rows = self._drawing.train(annotated, epoch=int(epochs[0])).rows
         left = ~self._ledger.has_ended(position, rows["row"].to_numpy().astype(np.int64))
         return rows.select(["epoch", "shard", "row"]).filter(pa.array(left))
 
@@ -48,8 +46,7 @@ def find_leftover(config: RunConfig, curated: Curated, ledger: Ledger) -> pa.Tab
         [{"position": position} for position in pending.tolist()], override_num_blocks=blocks
     ).map_batches(
         LeftOver,
-        fn_constructor_args=(curated, ledger.to_table()),
-        fn_constructor_kwargs={"seed": config.seed},
+        fn_constructor_args=(config, curated, ledger.to_table()),
         batch_format="pyarrow",
         batch_size=_POSITIONS_PER_BATCH,
         num_cpus=1,

@@ -8,6 +8,7 @@ So the memory of a task is a part, however large the crawl. Links combine in any
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -26,10 +27,10 @@ from metaclip_core.wat import LinkLimits
 from pipelines import storage
 from pipelines.cluster import connected
 from pipelines.config import RunConfig
-from pipelines.curate import Progress
 from pipelines.errors import UserError
-from pipelines.sources.counting import CountingStream
+from pipelines.shards import Progress
 from pipelines.sources.wat import SUFFIX, check_installed, read_wat
+from pipelines.steady import SteadyFile
 
 REVISION = 1
 _FUNNEL = b"funnel"
@@ -134,14 +135,12 @@ def _read_files(files: pa.Table, *, wat_uri: str, limits: LinkLimits) -> pa.Tabl
     for file in files.to_pylist():
         funnel = Funnel()
         with (
-            filesystem.open_input_stream(file["path"], compression=None, buffer_size=_STREAM_BUFFER) as stream,
+            io.BufferedReader(SteadyFile(filesystem, file["path"]), _STREAM_BUFFER) as stream,
             storage.publishing(file["links_uri"]) as (out, path),
             pq.ParquetWriter(path, LINK, filesystem=out, compression="zstd") as writer,
         ):
-            counting = CountingStream(stream)
-            for run in read_wat(counting, limits=limits, funnel=funnel):
+            for run in read_wat(stream, limits=limits, funnel=funnel):
                 writer.write_table(run, row_group_size=_ROW_GROUP_ROWS)
-            counting.check_all_read(filesystem, file["path"])
             writer.add_key_value_metadata({_FUNNEL.decode(): funnel.to_json()})
     return files.select(["links_uri"])
 
@@ -157,8 +156,7 @@ def _sum_funnels(files: pa.Table, config: RunConfig) -> Funnel:
 def _read_funnels(files: pa.Table) -> pa.Table:
     total = Funnel()
     for uri in files["links_uri"].to_pylist():
-        filesystem, path = storage.resolve(uri)
-        with filesystem.open_input_file(path) as file:
+        with SteadyFile(*storage.resolve(uri)) as file:
             total.add(Funnel.from_json(pq.read_metadata(file).metadata[_FUNNEL].decode()))
     return pa.table({"funnel": [total.to_json()]})
 
@@ -218,6 +216,5 @@ def _part_name(part: str) -> str:
 
 
 def _num_rows(uri: str) -> int:
-    filesystem, path = storage.resolve(uri)
-    with filesystem.open_input_file(path) as file:
+    with SteadyFile(*storage.resolve(uri)) as file:
         return int(pq.read_metadata(file).num_rows)

@@ -21,7 +21,7 @@ def open_matcher(config: RunConfig, metadata_uri: str, *, revision: int) -> Entr
     """
     compute = config.compute
     version = metadata_uri.rstrip("/").rpartition("/")[2]
-    folder = Path(tempfile.gettempdir()) / f"metaclip-{os.getuid()}" / "vocabularies" / f"{version}-{revision}"
+    folder = Path(tempfile.gettempdir()) / f"metaclip-vocabularies-{os.getuid()}-{version}-{revision}"
     return EntryMatcher.from_metadata(
         *storage.resolve(metadata_uri),
         normaliser=Normaliser(config.curation.normaliser),

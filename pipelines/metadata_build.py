@@ -21,13 +21,13 @@ from metaclip_core.metadata.store import Manifest, read_manifest
 from pipelines import metadata, storage
 from pipelines.cluster import connected
 from pipelines.config import RunConfig
-from pipelines.curate import Progress
 from pipelines.errors import UserError
 from pipelines.identifier import open_identifier
 from pipelines.metadata_counts import Counted, CountItem, CountKind, apply_count, read_counted, uncounted
 from pipelines.metadata_merge import MergeItem, apply_merge, limits, merge_item, read_merged, unmerged
 from pipelines.metadata_report import metadata_page
 from pipelines.metadata_sources import SECTION_OF, Sources, find_sources, is_wanted
+from pipelines.shards import Progress
 
 _SAMPLES_PER_SOURCE = 12
 _LICENCES = {CountKind.NGRAMS: ("CC BY-SA 4.0",), CountKind.VIEWS: ("CC0 1.0",)}

@@ -7,14 +7,30 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from metaclip_core.records import Stage
+
 _ONE_PERCENT = 0.01
 _SMALLEST_SHOWN = 0.0001
+_COMMON_CODE = re.compile("[a-z]{2,3}")
 _USERINFO = re.compile(r"(?<=://)(?:[^/?#\s:]*:\S*@|[^/?#\s]*@)")
 _SECRET = re.compile(r"(?i)(?<=[?&])([^=&\s]*(?:password|secret|token|key)[^=&\s]*)=[^&\s]*")
 
 
+ABOUT_STAGES = {
+    Stage.SHARDS: "files of the pool",
+    Stage.READ: "samples → pairs of an image and its captions",
+    Stage.CAPTIONS: "captions of these pairs",
+    Stage.BLOCK: "pairs → pairs that no block list names",
+    Stage.OPT_OUT: "pairs → pairs that no opt-out list names",
+    Stage.CONTAMINATION: "pairs → pairs whose image looks like none of a benchmark",
+    Stage.DEDUPLICATE: "pairs → unique pairs",
+    Stage.NEAR: "unique pairs → pairs whose image looks like no earlier one",
+    Stage.MATCH: "unique pairs → pairs that mention an entry",
+}
+
+
 def template(name: str) -> Template:
-    """A template of `pipelines/templates`, with the filters count, percent, words and redact."""
+    """A template of `pipelines/templates`, with the filters count, percent, words, redact and tag."""
     environment = Environment(
         loader=PackageLoader("pipelines"),
         autoescape=True,
@@ -22,7 +38,7 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "percent": _percent, "words": words, "redact": redact}
+    environment.filters |= {"count": _count, "percent": _percent, "words": words, "redact": redact, "tag": _tag}
     return environment.get_template(name)
 
 
@@ -43,6 +59,12 @@ def without_secrets(content: Any) -> Any:  # noqa: ANN401 - any JSON
     if isinstance(content, list):
         return [without_secrets(value) for value in content]
     return redact(content) if isinstance(content, str) else content
+
+
+def _tag(language: str) -> str:
+    """The value of a `lang` attribute, by which a browser chooses its letters; empty where it knows no language."""
+    code = language.partition("_")[0]
+    return code if _COMMON_CODE.fullmatch(code) else ""
 
 
 def _count(number: float) -> str:

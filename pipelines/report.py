@@ -6,79 +6,97 @@ only the plots, made here, go in as they are.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
+from urllib.parse import quote
 
 import yaml
 from markupsafe import Markup
 
 from metaclip_core.balancing import ENGLISH
 from metaclip_core.plots import entry_curve, language_bars, share_shift
-from metaclip_core.records import Stage
+from metaclip_core.records import Stage, classifier_stage
 from pipelines import storage
+from pipelines.card import write_card
 from pipelines.config import RunConfig
-from pipelines.curate import CurationResult, LanguageRow, language_table, load_curation
+from pipelines.curate import CurationResult, LanguageRow, data_set, language_table, load_curation
 from pipelines.errors import UserError
-from pipelines.evaluate import MEAN, EvaluationSet, load_metrics, metric_name
-from pipelines.pages import template, without_secrets, words
+from pipelines.evaluate import load_metrics
+from pipelines.evaluation_sets import MEAN, EvaluationSet, metric_name
+from pipelines.pages import ABOUT_STAGES, template, without_secrets, words
+from pipelines.shards import Progress
+from pipelines.tracking import record_card
 from pipelines.training import TrainResult, load_record, load_result
 
 _PLOTTED_LANGUAGES = 40
 _PLOTTED_CURVES = 6
 _MAIN_MEASURES = ("top1", "text_to_image_recall1")  # the first that a set has is plotted
 _CLASSIFICATION = "top1"
-_STAGES = {
-    Stage.SHARDS: "files of the pool",
-    Stage.READ: "samples → pairs of an image and its captions",
-    Stage.CAPTIONS: "captions of these pairs",
-    Stage.DEDUPLICATE: "pairs → unique pairs",
-    Stage.MATCH: "unique pairs → pairs that mention an entry",
-}
 
 
-def report_run(config: RunConfig) -> str:
-    """Write the page of the recipe's curation, with its run and evaluation where they are there; the page's URI.
+@dataclass(frozen=True)
+class Reports:
+    """The pages that were written."""
 
-    With a run, the page goes into its record too.
+    card_uri: str
+    run_uri: str | None  # None: no run is finished
+
+
+def report(config: RunConfig, *, progress: Progress) -> Reports:
+    """Write the data card of the recipe's curation, and the page of its run where one is finished; record both.
 
     Raises:
-        UserError: the pool is not curated.
+        UserError: the pool is not curated, or the tracking server does not answer.
     """
     curation = load_curation(config)
+    card = write_card(config, curation, progress=progress)
+    with storage.local_copy(card.folder_uri) as folder:
+        record_card(config.tracking, data_set(curation), folder)
     try:
         training = load_result(config)
     except UserError:  # the curation is there, so it is the run that is not finished
-        return write_report(config, curation, training=None, metrics=None)
-    uri = write_report(config, curation, training=training, metrics=load_metrics(config, training))
-    with storage.local_copy(uri.rsplit("/", 1)[0]) as folder:
-        load_record(config, training).log_folder(folder, "report")
-    return uri
+        return Reports(card.page_uri, None)
+    metrics = load_metrics(config, training)
+    uri = write_report(config, curation, training=training, metrics=metrics, card_uri=card.page_uri)
+    record = load_record(config, training)
+    for folder_uri, name in ((uri.rsplit("/", 1)[0], "report"), (card.folder_uri, card.name)):  # the link leads there
+        with storage.local_copy(folder_uri) as folder:
+            record.log_folder(folder, name)
+    return Reports(card.page_uri, uri)
 
 
 def write_report(
-    config: RunConfig, curation: CurationResult, *, training: TrainResult | None, metrics: Mapping[str, float] | None
+    config: RunConfig,
+    curation: CurationResult,
+    *,
+    training: TrainResult,
+    metrics: Mapping[str, float] | None,
+    card_uri: str,
 ) -> str:
     """Publish the page; its URI. The same input gives the same bytes.
 
     Args:
         config: the recipe; its evaluation sets, where they can be read, give the levels of chance.
         curation: what was curated.
-        training: a finished run, or None before it.
+        training: a finished run.
         metrics: values in [0, 1] by `metric_name`, or None before the evaluation; other names are left out.
+        card_uri: the page of the data card, below the same root.
     """
-    version = curation.curated.thresholds_uri.rsplit("/", 1)[-1]
+    uri = storage.join(storage.Layout(config.root).report(training.run_name), "index.html")
     languages = _languages(curation)
-    name = training.run_name if training else f"{config.recipe}-{version}"
     page = template("report.html").render(
-        name=name,
+        name=training.run_name,
+        card=quote(posixpath.relpath(card_uri, posixpath.dirname(uri))),
         config=config,
         curation=curation,
         training=training,
         drawn=sum(curation.expected.values()),
         english=next((language for language in languages if language.row.language == ENGLISH), None),
         stage=Stage,
-        about_stages=_STAGES,
+        about_stages=_about_stages(config),
+        funnel_lines=curation.funnel.to_records(),
         languages=languages,
         plotted_languages=_PLOTTED_LANGUAGES,
         shift=_shift(languages),
@@ -87,9 +105,17 @@ def write_report(
         mean=MEAN,
         configuration=yaml.safe_dump(without_secrets(config.model_dump(mode="json")), sort_keys=False, width=1000),
     )
-    uri = storage.join(storage.Layout(config.root).report(name), "index.html")
     storage.write_bytes(uri, page.encode())
     return uri
+
+
+def _about_stages(config: RunConfig) -> dict[str, str]:
+    about = {str(stage): what for stage, what in ABOUT_STAGES.items()}
+    for classifier in config.curation.classifiers:
+        limit = "≥" if classifier.drop_above is None else "≤"
+        threshold = classifier.drop_below if classifier.drop_above is None else classifier.drop_above
+        about[classifier_stage(classifier.name)] = f"pairs → pairs with a score {limit} {threshold:g}"
+    return about
 
 
 @dataclass(frozen=True)

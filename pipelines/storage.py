@@ -104,9 +104,14 @@ def stamp(uri: str) -> FileStamp:
 
 def list_names(uri: str) -> set[str]:
     """The names of the files in a folder; empty when there is none."""
+    return set(list_sizes(uri))
+
+
+def list_sizes(uri: str) -> dict[str, int]:
+    """The files in a folder, by name: bytes; empty when there is none."""
     filesystem, path = resolve(uri)
     infos = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    return {info.base_name for info in infos if info.is_file}
+    return {info.base_name: info.size for info in infos if info.is_file}
 
 
 @contextmanager
@@ -245,17 +250,45 @@ class Layout:
         """One file for each shard."""
         return self._place("annotations", version)
 
+    def scores(self, version: str) -> str:
+        """One file for each shard."""
+        return self._place("scores", version)
+
+    def screens(self, version: str) -> str:
+        """One file for each shard."""
+        return self._place("screens", version)
+
     def duplicates(self, version: str) -> str:
         """One file for each shard that has duplicates, and `manifest.json`."""
         return self._place("duplicates", version)
+
+    def hashes(self, version: str) -> str:
+        """How images look: one file for each shard."""
+        return self._place("hashes", version)
+
+    def near(self, version: str) -> str:
+        """One file for each shard that has near-duplicates, `captions/` for what keepers get, and `manifest.json`."""
+        return self._place("near", version)
+
+    def contamination(self, version: str) -> str:
+        """Pairs that are near a benchmark: one file for each shard that has any."""
+        return self._place("contamination", version)
 
     def counts(self, version: str) -> str:
         """`counts.parquet`, then `funnel.json`."""
         return self._place("counts", version)
 
+    def sample(self, version: str) -> str:
+        """`sample.parquet`: annotations of some pairs, each with its chance of standing there."""
+        return self._place("samples", version)
+
     def thresholds(self, version: str) -> str:
         """`thresholds.json`."""
         return self._place("thresholds", version)
+
+    def export(self, version: str) -> str:
+        """`export.json`, then `pairs/` with a file for some shards each and `funnels/`, then `funnel.json`."""
+        return self._place("exports", version)
 
     def runs(self) -> str:
         """Ray Train's storage: trusted, for Ray pickles there."""
@@ -278,7 +311,7 @@ class Layout:
         return self._place("links", version)
 
     def report(self, name: str) -> str:
-        """`index.html`."""
+        """`index.html`, for a data card also `card.json`."""
         return self._place("reports", name)
 
 

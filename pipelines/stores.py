@@ -10,22 +10,31 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 
 import pyarrow.fs as pafs
 
 _S3 = "s3://"
+_TOKEN_SCHEMES = {"s3", "http", "https"}  # whose user alone is a secret
+_SECRET_OPTION = re.compile(r"[?&][^=&]*(password|passwd|secret|token|access_key|sig)[^=&]*=", re.IGNORECASE)
 MAX_ATTEMPTS = 7  # the pause before attempt n is random, below 2 ** n seconds: half a minute in all
 CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 30.0  # without a byte
 
 
 def holds_keys(uri: str) -> bool:
-    """Whether a URI names a user with a password, or has an S3 key in front of its bucket."""
+    """Whether a URI holds a password, a token for HTTP, a key of an S3 bucket, or a secret among its options.
+
+    A password that is not quoted may hold a slash: what looks like host and port is read as user and password when an @
+    comes later.
+    """
     scheme, _, rest = uri.partition("://")
     authority = rest.partition("/")[0]
-    if f"{scheme}://" == _S3:  # a secret key may hold a slash
-        return "@" in rest and (":" in authority or "@" in authority)
-    return ":" in authority.rpartition("@")[0]
+    user = authority.rpartition("@")[0]
+    if (user and scheme in _TOKEN_SCHEMES) or (scheme and _SECRET_OPTION.search(rest)):
+        return True
+    password = authority.partition(":")[2] if "@" in rest else ""
+    return bool(password) and not password.isdigit()
 
 
 def open_store(uri: str) -> tuple[pafs.FileSystem, str]:

@@ -10,15 +10,16 @@ import pyarrow as pa
 import ray
 
 from metaclip_core.balancing import thresholds
+from metaclip_core.counting import PoolCounts
 from metaclip_core.sampling import ProbabilityTables, expected_kept
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.config.curation import CurationConfig
 from pipelines.count import read_counts
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
+from pipelines.selection import read_unique
 
 REVISION = 1
 _THRESHOLDS = "thresholds.json"
@@ -33,23 +34,31 @@ class Thresholds:
     t: dict[str, int]
 
 
+def compute_thresholds(counts: PoolCounts, *, pool: str, p: float | None, t_en: int | None) -> Thresholds:
+    """The thresholds of a counted pool, from one of `p` and `t_en`.
+
+    Raises:
+        UserError: nothing matched, or t_en can't be used.
+    """
+    if not any(matches.any() for matches in counts.matches.values()):
+        raise UserError(
+            f"no caption of pool {pool!r} mentions any metadata entry: check that the metadata is of the "
+            "languages of the pool"
+        )
+    try:
+        computed = thresholds(counts.matches, p=p, t_en=t_en)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return Thresholds(computed.p, dict(computed.t))
+
+
 def write_thresholds(curated: Curated, curation: CurationConfig) -> Thresholds:
     """Compute and publish the thresholds of a counted pool.
 
     Raises:
         UserError: nothing matched, or t_en can't be used.
     """
-    counts = read_counts(curated.counts_uri).matches
-    if not any(of_language.any() for of_language in counts.values()):
-        raise UserError(
-            f"no caption of pool {curated.pool!r} mentions any metadata entry: check that the metadata is of the "
-            "languages of the pool"
-        )
-    try:
-        computed = thresholds(counts, p=curation.p, t_en=curation.t_en)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    result = Thresholds(computed.p, dict(computed.t))
+    result = compute_thresholds(read_counts(curated.counts_uri), pool=curated.pool, p=curation.p, t_en=curation.t_en)
     storage.write_json(
         storage.join(curated.thresholds_uri, _THRESHOLDS),
         {**dataclasses.asdict(result), "made_from": dataclasses.asdict(curated)},

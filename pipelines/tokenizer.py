@@ -1,4 +1,7 @@
-"""The run's tokenizer, trained on captions as the run will see them: drawn, so that no language is drowned."""
+"""The run's tokenizer: that of published weights, one that the recipe names, or one trained for it.
+
+It is trained on captions as the run will see them: drawn, so that no language is drowned.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import ray
+from transformers import PreTrainedTokenizerFast
 
-from metaclip_core.captions import save_tokenizer, train_tokenizer
+from metaclip_core.captions import load_tokenizer, save_tokenizer, special_ids, train_tokenizer
 from metaclip_core.draws import uniform
 from metaclip_core.sampling import draw
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult
 from pipelines.curated import Curated
-from pipelines.deduplicate import read_unique
+from pipelines.errors import UserError
 from pipelines.manifest import Manifest
+from pipelines.selection import read_unique
 from pipelines.thresholds import load_tables
 
 _PURPOSE = "tokenizer"
@@ -46,7 +51,15 @@ class DrawCaptions:
 
 
 def make_tokenizer(config: RunConfig, curation: CurationResult, manifest: Manifest, *, uri: str) -> None:
-    """Train the tokenizer and store its folder at `uri`. Needs a Ray cluster."""
+    """Store the tokenizer's folder at `uri`. Training one needs a Ray cluster.
+
+    Raises:
+        UserError: the folder that the recipe names holds no tokenizer that can frame captions.
+    """
+    named = config.model.pretrained or config.model.tokenizer
+    if named is not None:
+        _copy_tokenizer(storage.absolute(named, base=config.root), uri)
+        return
     expected = sum(curation.expected.values())
     drawn = manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
         DrawCaptions,
@@ -59,6 +72,20 @@ def make_tokenizer(config: RunConfig, curation: CurationResult, manifest: Manife
         udf_modifying_row_count=True,
     )
     captions = [row["caption"] for row in drawn.iter_rows()]
+    _store(train_tokenizer(captions, vocab_size=config.model.vocab_size), uri)
+
+
+def _copy_tokenizer(source_uri: str, uri: str) -> None:
+    with storage.local_copy(source_uri) as folder:
+        try:
+            tokenizer = load_tokenizer(folder)
+            special_ids(tokenizer)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{source_uri} holds no tokenizer for captions: {storage.first_line(error)}") from error
+    _store(tokenizer, uri)
+
+
+def _store(tokenizer: PreTrainedTokenizerFast, uri: str) -> None:
     with tempfile.TemporaryDirectory(prefix="metaclip-") as folder:
-        save_tokenizer(train_tokenizer(captions, vocab_size=config.model.vocab_size), Path(folder))
+        save_tokenizer(tokenizer, Path(folder))
         storage.upload_folder(Path(folder), uri)

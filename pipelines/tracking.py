@@ -6,6 +6,7 @@ run's root. By default the record is a sqlite file in a local folder, also when 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -18,15 +19,17 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME
 
 from pipelines.config import RunConfig
 from pipelines.config.compute import TrackingConfig
+from pipelines.curated import DataSet
 from pipelines.errors import UserError
 from pipelines.storage import first_line
 
+_CARD_TAG = "card"
 _MAX_PER_CALL = 100  # params and tags that MLflow takes at once
 
 
@@ -48,6 +51,10 @@ def _state(tracking: TrackingConfig) -> Path:
     return folder
 
 
+class TrackingError(Exception):
+    """The tracking server did not take what it was given."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One MLflow run."""
@@ -60,13 +67,28 @@ class Record:
         return MlflowClient(self.uri)
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Metrics of one step."""
+        """Metrics of one step. Raises TrackingError."""
         now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, [Metric(name, float(v), now, step) for name, v in metrics.items()])
+        try:
+            self._client.log_batch(self.run_id, [Metric(name, float(v), now, step) for name, v in metrics.items()])
+        except MlflowException as error:
+            raise TrackingError(first_line(error)) from error
 
     def log_folder(self, folder: Path, name: str) -> None:
         """The files of a local folder as artefacts below `name`."""
         self._client.log_artifacts(self.run_id, str(folder), name)
+
+    def log_data_set(self, data_set: DataSet) -> None:
+        """What the run is about; the same one twice is one."""
+        scheme, separator, _ = data_set.uri.partition("://")
+        told = Dataset(
+            name=data_set.name,
+            digest=data_set.digest,
+            source_type=scheme if separator else "local",
+            source=json.dumps({"uri": data_set.uri}),
+            profile=json.dumps(dict(data_set.profile)),
+        )
+        self._client.log_inputs(self.run_id, [DatasetInput(told, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Tags that people filter by."""
@@ -100,6 +122,30 @@ def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Re
     except MlflowException as error:
         raise UserError(f"MLflow at {uri} does not answer: {first_line(error)}") from error
     return Record(uri, run.info.run_id)
+
+
+def record_card(tracking: TrackingConfig, data_set: DataSet, folder: Path) -> Record:
+    """Log a data set with the files of its card, in a run of its own: one for each digest.
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
+    uri = tracking_uri(tracking)
+    try:
+        client = MlflowClient(uri)
+        experiment = _experiment(client, tracking)
+        found = client.search_runs([experiment], f"tags.{_CARD_TAG} = '{data_set.digest}'", max_results=1)
+        if found:
+            record = Record(uri, found[0].info.run_id)
+        else:
+            tags = {MLFLOW_RUN_NAME: f"{data_set.name}-{data_set.digest}", _CARD_TAG: data_set.digest}
+            record = Record(uri, client.create_run(experiment, tags=tags).info.run_id)
+        record.log_data_set(data_set)
+        record.log_folder(folder, _CARD_TAG)
+        record.finish("FINISHED")
+    except MlflowException as error:
+        raise UserError(f"MLflow at {uri} does not answer: {first_line(error)}") from error
+    return record
 
 
 def _experiment(client: MlflowClient, tracking: TrackingConfig) -> str:

@@ -3,45 +3,58 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
+from ray.train import ValidationConfig, ValidationTaskConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from metaclip_core.captions import load_tokenizer
-from metaclip_core.model import SHAPES, Preset, create_model, save_model
+from metaclip_core.balancing import ENGLISH
+from metaclip_core.model_folder import save_model
+from metaclip_core.scaling import scale_worldwide
+from metaclip_core.shapes import SHAPES, Preset
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
-from pipelines.cluster import check_cpus, connected, prepare_data
+from pipelines.cluster import check_cpus, check_matcher_cpus, connected, data_options, prepare_data
 from pipelines.config import RunConfig
-from pipelines.curate import CurationResult, load_curation
+from pipelines.config.training import FeedMode, Scale
+from pipelines.curate import CurationResult, data_set, load_curation
 from pipelines.curated import Curated
 from pipelines.decode import apply_decode
+from pipelines.diagnosis import diverged_uri, stuck_since, stuck_uri
 from pipelines.errors import UserError
-from pipelines.feed import apply_feed
+from pipelines.evaluation_sets import load_sets
+from pipelines.feed import apply_feed, feed_cpus
+from pipelines.held_out import write_held_out
 from pipelines.leftover import find_leftover
 from pipelines.manifest import load_manifest
+from pipelines.model_card import write_model_card
+from pipelines.reading import Report, reading
+from pipelines.registered import remove_unregistered
+from pipelines.start import load_checkpoint
 from pipelines.tokenizer import make_tokenizer
 from pipelines.tracking import Record, start_record, tracking_uri
+from pipelines.validation import CPUS as VALIDATION_CPUS
+from pipelines.validation import validate
 from pipelines.window import window_of
-from pipelines.worker import TRAIN, WorkerSpec, train_loop
+from pipelines.worker import TRAIN, Ending, WorkerSpec, train_loop
 
-REVISION = 1
+_log = logging.getLogger(__name__)
+
+REVISION = 2
 _RUN = "run.json"
 _RESULT = "result.json"
 _TOKENIZER = "tokenizer"
 _LEFTOVER = "leftover.parquet"
-_POLL_S = 1.0
-
-Report = Callable[[dict[str, Any]], None]
+_HELD_OUT = "held_out.parquet"
 
 
 @dataclass(frozen=True)
@@ -57,29 +70,15 @@ class TrainResult:
     left_over: int  # drawn rows that no full batch needed
 
 
-class RecordMetrics(ray.train.UserCallback):
-    """Brings what workers report to MLflow and to the board. Runs in Ray Train's controller."""
-
-    def __init__(self, record: Record, run_name: str) -> None:
-        self._record = record
-        self._run_name = run_name
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401, ARG002
-        """Losses are shares of the global one, so their mean over the ranks is the loss."""
-        mean = {name: sum(of_rank[name] for of_rank in metrics) / len(metrics) for name in metrics[0]}
-        board_of(self._run_name).post.remote(mean)
-        step = int(mean.pop("step"))
-        self._record.log_metrics(mean, step=step)
-
-
 def run_name(config: RunConfig, curated: Curated) -> str:
     """The name of the run with this configuration: what its result depends on is in it, where it runs is not."""
+    content = config.model_dump(mode="json", include={"seed", "feed", "model", "training"}, exclude={"feed": {"mode"}})
     version = storage.version_of(
         "run",
         REVISION,
-        thresholds=curated.thresholds_uri.rsplit("/", 1)[-1],
+        thresholds=curated.version,
         manifest=curated.manifest_digest,
-        **config.model_dump(mode="json", include={"seed", "feed", "model", "training"}),
+        **content,
     )
     return f"{config.recipe}-{version[:8]}"
 
@@ -95,13 +94,17 @@ def train(config: RunConfig, *, report: Report) -> TrainResult:
         UserError: no curation, too few CPUs, nothing to draw, or the loss diverged.
     """
     curation = load_curation(config)
+    config = scaled(config, curation)
     name = run_name(config, curation.curated)
     try:
         return TrainResult(**storage.read_json(storage.join(storage.Layout(config.root).run(name), _RESULT)))
     except FileNotFoundError:
         pass
     with connected(config.compute):
-        check_cpus(config.compute)
+        if config.feed.mode is FeedMode.RAW:
+            check_matcher_cpus(config.compute)
+        validation_cpus = VALIDATION_CPUS if config.training.validation_rows else 0
+        check_cpus(config.compute, feed_cpus=feed_cpus(config), validation_cpus=validation_cpus)
         return _train(config, curation, name, report)
 
 
@@ -110,14 +113,14 @@ def _train(config: RunConfig, curation: CurationResult, name: str, report: Repor
     run_uri = layout.run(name)
     record = _prepare(config, curation, name)
     spec = WorkerSpec(config, curated, name, storage.join(run_uri, _TOKENIZER))
+    remove_unregistered(run_uri)
     trained = _fit(spec, record, report)
+    remove_unregistered(run_uri)
     checkpoint = trained.checkpoint
     outcome = trained.return_value  # type: ignore[attr-defined] # typed for Train V1
-    if outcome["diverged"]:
+    if outcome["ending"] != Ending.FINISHED:
         record.finish("FAILED")
-        raise UserError(
-            f"run {name} diverged: the gradient of step {outcome['step']} is not finite; lower training.learning_rate"
-        )
+        raise UserError(_describe(outcome, config, spec))
     if checkpoint is None:
         raise RuntimeError(f"run {name} ended without a checkpoint")
     with checkpoint.as_directory() as folder:
@@ -139,13 +142,29 @@ def _train(config: RunConfig, curation: CurationResult, name: str, report: Repor
     return result
 
 
+def _describe(outcome: dict[str, Any], config: RunConfig, spec: WorkerSpec) -> str:
+    """Why a run stopped before its end."""
+    step = outcome["step"]
+    if outcome["ending"] == Ending.DIVERGED:
+        return (
+            f"run {spec.run_name} diverged: the gradient of step {step} is not finite; lower training.learning_rate. "
+            f"The rows of the step are in {diverged_uri(spec.run_uri, step)}"
+        )
+    return (
+        f"run {spec.run_name} was stopped at step {step}: its batches mix fewer shards than feed.min_shards_per_batch "
+        f"{config.feed.min_shards_per_batch}; raise feed.interleaved_shards or feed.shuffle_rows, or lower "
+        "feed.chunk_rows"
+    )
+
+
 def load_result(config: RunConfig) -> TrainResult:
     """The finished run of this configuration.
 
     Raises:
         UserError: there is none.
     """
-    name = run_name(config, load_curation(config).curated)
+    curation = load_curation(config)
+    name = run_name(scaled(config, curation), curation.curated)
     try:
         content = storage.read_json(storage.join(storage.Layout(config.root).run(name), _RESULT))
     except FileNotFoundError as error:
@@ -174,9 +193,18 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
     if expected < 1:
         raise UserError(f"an epoch of pool {curated.pool!r} is expected to keep no pair: nothing to train on")
     manifest = load_manifest(config).pinned(curated.num_shards, curated.manifest_digest)
+    if config.feed.min_shards_per_batch > curated.num_shards:
+        raise UserError(
+            f"feed.min_shards_per_batch {config.feed.min_shards_per_batch} is more than the {curated.num_shards} "
+            f"shards of pool {curated.pool!r}"
+        )
     make_tokenizer(config, curation, manifest, uri=storage.join(run_uri, _TOKENIZER))
+    if config.training.validation_rows:
+        load_sets(config)  # raises before the first step
+        write_held_out(config, curated, manifest, uri=storage.join(run_uri, _HELD_OUT))
     tags = {"recipe": config.recipe, "pool": curated.pool, "p": f"{curation.thresholds.p:g}"}
     record = start_record(config, name=name, tags=tags)
+    record.log_data_set(data_set(curation))
     content = {"mlflow_run_id": record.run_id, "curated": dataclasses.asdict(curated)}
     recipe = config.model_dump(mode="json", exclude={"tracking"})  # a server's address may hold a password
     storage.write_json(storage.join(run_uri, _RUN), {**content, "config": recipe})
@@ -198,57 +226,101 @@ def training_stream(spec: WorkerSpec) -> ray.data.Dataset:
 
 
 def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
-    compute = spec.config.compute
+    config, compute = spec.config, spec.config.compute
     held = board_of(spec.run_name), window_of(spec.run_name)  # by the driver, for workers come and go
-    trainer = TorchTrainer(
+    least, most = compute.min_workers, compute.num_workers
+    num_workers: Any = most if least is None else (least, most)  # typed for Train V1
+    filesystem, runs_path = storage.resolve(storage.Layout(config.root).runs())
+    started = int(time.time())
+    trainer = TorchTrainer(  # type: ignore[call-arg] # typed for Train V1
         train_loop,  # type: ignore[arg-type] # Ray's type knows no result of the loop
         train_loop_config={"spec": spec},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=compute.num_workers,
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg] # likewise
+            num_workers=num_workers,
             use_gpu=compute.use_gpu,
-            resources_per_worker={"CPU": compute.worker_cpus},
+            resources_per_worker={"CPU": compute.worker_cpus, **compute.worker_resources},
+            elastic_resize_monitor_interval_s=compute.resize_check_s,
         ),
         torch_config=TorchConfig(timeout_s=compute.timeout_s),
         run_config=ray.train.RunConfig(
             name=spec.run_name,
-            storage_path=storage.Layout(spec.config.root).runs(),
+            storage_path=runs_path,
+            storage_filesystem=filesystem,  # the one that is patient with a store
             failure_config=ray.train.FailureConfig(max_failures=compute.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=spec.config.training.checkpoints_kept),
-            callbacks=[RecordMetrics(record, spec.run_name)],  # type: ignore[list-item] # typed for Train V1
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=config.training.checkpoints_kept,
+                checkpoint_score_attribute=config.training.best_by,
+                checkpoint_score_order=config.training.best_is,
+            ),
         ),
         # a callable is called for each group of workers, so that a restart plans the stream anew
         datasets={TRAIN: lambda: training_stream(spec)},
+        dataset_config=ray.train.DataConfig(execution_options=data_options(compute)),
+        validation_config=_validation_config(spec),
     )
-    with _watching(held[0], report):
-        return trainer.fit()
+    with reading(held[0], record, report):
+        try:
+            return trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            record.finish("FAILED")
+            if stuck := stuck_since(spec.run_uri, started):
+                raise UserError(
+                    f"run {spec.run_name} was stuck: {'; '.join(stuck[-2:])}; stacks are in {stuck_uri(spec.run_uri)}"
+                ) from error
+            raise
 
 
-@contextmanager
-def _watching(board: Any, report: Report) -> Iterator[None]:  # noqa: ANN401 - an actor's handle
-    """Hand the board's post to `report` while the block runs."""
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(_POLL_S):
-            if post := ray.get(board.read.remote()):
-                report(post)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _validation_config(spec: WorkerSpec) -> ValidationConfig | None:
+    if not spec.config.training.validation_rows:
+        return None
+    arguments = {
+        "config": spec.config.model_dump(mode="json"),
+        "run_name": spec.run_name,
+        "tokenizer_uri": spec.tokenizer_uri,
+        "held_out_uri": storage.join(spec.run_uri, _HELD_OUT),
+    }
+    return ValidationConfig(
+        validate,  # type: ignore[arg-type] # Ray's type wants any keyword
+        task_config=ValidationTaskConfig(fn_kwargs=arguments),
+        ray_remote_kwargs={"num_cpus": VALIDATION_CPUS},
+    )
 
 
 def _write_model(spec: WorkerSpec, checkpoint: Path, uri: str, record: Record) -> None:
     """The Hugging Face folder of a checkpoint, to `uri` and into the record."""
-    with storage.local_copy(spec.tokenizer_uri) as folder:
-        tokenizer = load_tokenizer(folder)
-    model = create_model(SHAPES[Preset(spec.config.model.preset)], tokenizer, seed=spec.config.seed)
-    checkpoints.load_weights(checkpoint, model)
+    found = load_checkpoint(spec.config, checkpoint, spec.tokenizer_uri)
     with tempfile.TemporaryDirectory(prefix="metaclip-") as name:
-        save_model(model, tokenizer, Path(name))
+        save_model(found.model, found.tokenizer, Path(name))
+        write_model_card(Path(name), spec.config, spec.curated, spec.run_name)
         storage.upload_folder(Path(name), uri)
         record.log_folder(Path(name), "model")
+
+
+def scaled(config: RunConfig, curation: CurationResult) -> RunConfig:
+    """The recipe with the global batch that its `training.scale` asks for.
+
+    Raises:
+        UserError: the draw keeps no English pair to scale by.
+    """
+    training, compute = config.training, config.compute
+    if training.scale is Scale.AS_STATED:
+        return config
+    drawn = sum(curation.expected.values())
+    multiple = math.lcm(*range(compute.min_workers or compute.num_workers, compute.num_workers + 1))
+    try:
+        found = scale_worldwide(
+            english_share=curation.expected.get(ENGLISH, 0.0) / max(drawn, 1e-9),
+            steps=training.steps,
+            global_batch_size=training.global_batch_size,
+            multiple_of=multiple,
+        )
+    except ValueError as error:
+        raise UserError(f"training.scale {training.scale}: {error}") from error
+    _log.warning(
+        "%.1f%% of the drawn pairs are English: a global batch of %s, not %s, and %s pairs seen in %s steps",
+        100 * curation.expected[ENGLISH] / drawn,
+        *(f"{number:,}" for number in (found.global_batch_size, training.global_batch_size)),
+        *(f"{number:,}" for number in (found.seen_pairs, training.steps)),
+    )
+    changed = {"global_batch_size": found.global_batch_size, "scale": Scale.AS_STATED}
+    return config.model_copy(update={"training": training.model_copy(update=changed)})

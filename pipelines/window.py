@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import ray
+
+from pipelines.helpers import helper
 
 
 @dataclass(frozen=True)
@@ -45,4 +46,4 @@ class Window:
 
 def window_of(run_name: str) -> Any:  # noqa: ANN401 - Ray types an actor's methods without `remote`
     """The window of a run; created by whoever asks first, and gone when that process lets go of it."""
-    return ray.remote(Window).options(name=f"metaclip-window-{run_name}", get_if_exists=True, num_cpus=0).remote()
+    return helper(Window, name=f"metaclip-window-{run_name}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import statistics
+import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,29 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from torch import nn
-from transformers import MetaClip2Model, PreTrainedTokenizerFast
+from ray.train import CheckpointUploadMode
 
-from metaclip_core.batches import Batch, to_batch
-from metaclip_core.captions import load_tokenizer, special_ids
 from metaclip_core.ledger import Ledger
-from metaclip_core.loss import contrastive_loss
-from metaclip_core.model import SHAPES, ModelShape, Preset, create_model, encode_pairs
-from metaclip_core.optimizer import clamp_logit_scale_, create_optimizer, learning_rate_at
 from metaclip_core.positions import Positions
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
+from pipelines.board import board_of
 from pipelines.checkpoint import Progress
 from pipelines.config import RunConfig
 from pipelines.config.training import TrainingConfig
 from pipelines.curated import Curated
+from pipelines.diagnosis import write_diverged, write_stuck
+from pipelines.gauges import Gauges
+from pipelines.learner import Learner
+from pipelines.meter import Meter
+from pipelines.start import load_start
 from pipelines.stream import ExampleStream, consume
+from pipelines.watchdog import Watchdog
 from pipelines.window import window_of
 
 TRAIN = "train"  # the data set's name
+_MOST_UNMIXED = 3  # reports in a row
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,91 +51,74 @@ class WorkerSpec:
     run_name: str
     tokenizer_uri: str
 
+    @property
+    def run_uri(self) -> str:
+        """The run's folder."""
+        return storage.Layout(self.config.root).run(self.run_name)
 
-@dataclass
-class _Meter:
-    """What happened since the last report."""
 
-    global_batch_size: int
-    started: float = field(default_factory=time.perf_counter)
-    waited: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    grad_norms: list[float] = field(default_factory=list)
+class Ending(StrEnum):
+    """Why all ranks stopped, at the same step."""
 
-    def read(self, progress: Progress, *, rate: float, logit_scale: float) -> dict[str, float]:
-        """The metrics of a report, by their names in the record."""
-        elapsed = time.perf_counter() - self.started
-        return {
-            "step": progress.step,
-            "samples_seen": progress.samples_seen,
-            "train/loss": statistics.fmean(self.losses),
-            "train/grad_norm": statistics.fmean(self.grad_norms),
-            "train/learning_rate": rate,
-            "train/logit_scale": logit_scale,
-            "train/samples_per_s": len(self.losses) * self.global_batch_size / elapsed,
-            "train/data_wait_share": self.waited / elapsed,
-        }
+    FINISHED = "finished"
+    DIVERGED = "diverged"  # the loss or its gradient was not finite
+    UNMIXED = "unmixed"  # batches came from fewer shards than the recipe asks for
 
 
 def train_loop(arguments: dict[str, Any]) -> dict[str, Any]:
     """Ray Train's entry on every worker; `arguments` holds a WorkerSpec as `spec`.
 
     Returns:
-        `step` at the end, and `diverged`: whether the loss or its gradient was no longer finite there. All ranks stop
-        at the same step, since gradients are equal on all of them.
+        `step` at the end, and `ending`, the same on all ranks.
     """
     spec: WorkerSpec = arguments["spec"]
-    torch.set_num_threads(spec.config.compute.worker_threads)
-    with storage.local_copy(spec.tokenizer_uri) as folder:
-        tokenizer = load_tokenizer(folder)
-    return _Worker(spec, tokenizer).run()
+    rank = ray.train.get_context().get_world_rank()
+
+    def tell(reason: str, stacks: str) -> None:
+        write_stuck(spec.run_uri, rank=rank, reason=reason, stacks=stacks, when=int(time.time()))
+
+    with Watchdog(spec.config.compute.stuck_after_s, tell) as watchdog:
+        torch.set_num_threads(spec.config.compute.worker_threads)
+        return _Worker(spec, watchdog).run()
 
 
 class _Worker:
-    """One rank: its model, its ledger, its part of the stream."""
+    """One rank: what it learns, its ledger, its part of the stream."""
 
-    def __init__(self, spec: WorkerSpec, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, spec: WorkerSpec, watchdog: Watchdog) -> None:
         self._spec = spec
+        self._watchdog = watchdog
         self._training: TrainingConfig = spec.config.training
         self._rank = ray.train.get_context().get_world_rank()
         self._num_ranks = ray.train.get_context().get_world_size()
-        self._batch_rows = self._training.global_batch_size // self._num_ranks
-        self._shape: ModelShape = SHAPES[Preset(spec.config.model.preset)]
-        self._pad_id = special_ids(tokenizer).pad
-        self._device = ray.train.torch.get_device()
-        self._model: MetaClip2Model = create_model(self._shape, tokenizer, seed=spec.config.seed)
+        # what ranks tell each other beside gradients is on the host: a GPU need not be waited for
+        self._hosts: Any = dist.new_group(backend="gloo") if self._num_ranks > 1 else None
+        self._board = board_of(spec.run_name)
+        self._gauges = Gauges(spec.run_name) if self._rank == 0 else None
         self._progress = Progress(step=0, samples_seen=0)
         merged = Ledger(Positions(spec.curated.num_shards, spec.config.seed))
         checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            self._wrapped, self._optimizer = self._prepare()
-        else:
-            with checkpoint.as_directory() as folder:
-                self._progress = checkpoints.load_progress(Path(folder))
-                merged = checkpoints.load_ledger(Path(folder))
-                checkpoints.load_weights(Path(folder), self._model)
-                self._wrapped, self._optimizer = self._prepare()
-                checkpoints.load_optimizer(Path(folder), self._optimizer)
+        with nullcontext(None) if checkpoint is None else checkpoint.as_directory() as name:
+            folder = None if name is None else Path(name)
+            if folder is not None:
+                self._progress = checkpoints.load_progress(folder)
+                merged = checkpoints.load_ledger(folder)
+            start = load_start(spec.config, spec.tokenizer_uri, fresh=folder is not None)
+            self._learner = Learner(
+                spec.config, start, folder, device=ray.train.torch.get_device(), num_ranks=self._num_ranks
+            )
         self._ledger = merged if self._rank == 0 else Ledger(merged.order)
-        self._stream = self._open_stream(merged)
-
-    def _prepare(self) -> tuple[nn.Module, torch.optim.Optimizer]:
-        # the model's buffers are constants: nothing to send around before each step
-        wrapped = ray.train.torch.prepare_model(
-            self._model, parallel_strategy_kwargs={"broadcast_buffers": False} if self._num_ranks > 1 else None
-        )
-        training = self._training
-        optimizer = create_optimizer(
-            self._model,
-            learning_rate=training.learning_rate,
-            betas=training.betas,
-            eps=training.eps,
-            weight_decay=training.weight_decay,
-        )
-        return wrapped, optimizer
+        self._examples = iter(self._open_stream(merged))
+        self._left = frozenset[str]()  # nodes whose end has been announced, and a checkpoint written
+        self._unmixed = 0  # reports in a row
+        self._aside: Path | None = None  # the last checkpoint, until it is uploaded
+        self._aside_prefix = f"metaclip-{spec.run_name}-{self._rank:05d}-"
+        for left in Path(tempfile.gettempdir()).glob(f"{self._aside_prefix}*"):  # by a worker that was killed
+            shutil.rmtree(left, ignore_errors=True)
 
     def _open_stream(self, merged: Ledger) -> ExampleStream:
         feed = self._spec.config.feed
+        batch_rows = self._training.global_batch_size // self._num_ranks
         window = window_of(self._spec.run_name)
         if self._rank == 0:
             ray.get(window.start.remote(merged.to_table()))
@@ -141,7 +128,7 @@ class _Worker:
             if self._rank == 0:  # before its own turn, without which no rank's iteration begins
                 ray.get(window.advance.remote(offset))
             return shard.iter_batches(
-                batch_size=self._batch_rows,
+                batch_size=batch_rows,
                 batch_format="pyarrow",
                 prefetch_batches=2,
                 local_shuffle_buffer_size=feed.shuffle_rows or None,
@@ -152,8 +139,8 @@ class _Worker:
             open_window,
             self._ledger,
             ledger_id=merged.digest(),
-            image_size=self._shape.image_size,
-            batch_rows=self._batch_rows,
+            image_size=self._learner.shape.image_size,
+            batch_rows=batch_rows,
             window_positions=feed.window_positions,
             all_ready=self._all_ready,
         )
@@ -161,83 +148,110 @@ class _Worker:
     def _all_ready(self, ready: bool) -> bool:  # noqa: FBT001 - the question's answer
         if self._num_ranks == 1:
             return ready
-        flag = torch.tensor(int(ready), device=self._device)
-        dist.all_reduce(flag, dist.ReduceOp.MIN)
+        flag = torch.tensor(int(ready))
+        dist.all_reduce(flag, dist.ReduceOp.MIN, group=self._hosts)
         return bool(flag.item())
+
+    def _gather(self, told: Any) -> list[Any]:  # noqa: ANN401 - whatever ranks tell each other
+        if self._num_ranks == 1:
+            return [told]
+        of_ranks = [None] * self._num_ranks
+        dist.all_gather_object(of_ranks, told, group=self._hosts)
+        return of_ranks
 
     def run(self) -> dict[str, Any]:
         """Train to the last step."""
-        training = self._training
-        meter = _Meter(training.global_batch_size)
-        examples = iter(self._stream)
-        while self._progress.step < training.steps:
-            waiting = time.perf_counter()
-            batch = next(examples)
-            meter.waited += time.perf_counter() - waiting
-            if not self._step(batch, meter):
-                return {"step": self._progress.step, "diverged": True}
-            consume(self._ledger, batch)
-            step = self._progress.step + 1
-            self._progress = Progress(step, step * training.global_batch_size)
-            if step % training.checkpoint_every_steps == 0 or step == training.steps:
-                self._save(self._metrics(meter))
-                meter = _Meter(training.global_batch_size)
-            elif step % training.log_every_steps == 0:
-                ray.train.report(self._metrics(meter))
-                meter = _Meter(training.global_batch_size)
-        return {"step": self._progress.step, "diverged": False}
+        ending = self._train()
+        return {"step": self._progress.step, "ending": ending.value}
 
-    def _step(self, examples: pa.Table, meter: _Meter) -> bool:
-        """One optimiser step; False, and nothing changed, when the loss or its gradient is not finite."""
+    def _train(self) -> Ending:
         training = self._training
-        rate = learning_rate_at(
-            self._progress.step,
-            peak=training.learning_rate,
-            warmup_steps=training.warmup_steps,
-            total_steps=training.steps,
-        )
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        batch = self._to_device(examples)
-        embeddings = encode_pairs(self._wrapped, batch.pixels, batch.input_ids)
-        loss = contrastive_loss(embeddings.images, embeddings.texts, self._model.logit_scale)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        # gradients are averaged over the ranks, so their norm is the same on all of them, and so is what follows
-        norm = float(nn.utils.clip_grad_norm_(self._model.parameters(), training.max_grad_norm))
-        if not math.isfinite(norm):
+        meter = Meter(training.global_batch_size)
+        waiting = self._fetch(meter) if self._progress.step < training.steps else None
+        while waiting is not None:
+            table, batch = waiting
+            self._watchdog.beat(f"taking step {self._progress.step}")
+            loss = self._learner.begin(batch)
+            # the next batch is fetched while a GPU computes; what is fetched is not consumed
+            is_last = self._progress.step + 1 == training.steps
+            waiting = None if is_last else self._fetch(meter)
+            step = self._learner.end(loss, step=self._progress.step)
+            if not step.finite:
+                self._diagnose(table, loss=step.loss)
+                return Ending.DIVERGED
+            consume(self._ledger, table)
+            meter.add(step, table)
+            done = self._progress.step + 1
+            self._progress = Progress(done, done * training.global_batch_size)
+            saves = done % training.checkpoint_every_steps == 0 or is_last or self._is_preempted()
+            if saves or done % training.log_every_steps == 0:
+                metrics = self._report(meter)
+                meter = Meter(training.global_batch_size)
+                if saves:
+                    self._save(metrics)
+                if self._is_unmixed(metrics):
+                    return Ending.UNMIXED
+        return Ending.FINISHED
+
+    def _fetch(self, meter: Meter) -> tuple[pa.Table, Any]:
+        self._watchdog.beat("waiting for data")
+        started = time.perf_counter()
+        table = next(self._examples)
+        meter.waited += time.perf_counter() - started
+        return table, self._learner.to_device(table)
+
+    def _is_preempted(self) -> bool:
+        """Whether a node's end was announced since the last checkpoint for such a reason; the same on all ranks."""
+        if self._progress.step % self._training.preemption_steps:
             return False
-        self._optimizer.step()
-        clamp_logit_scale_(self._model)
-        meter.losses.append(float(loss.detach()))
-        meter.grad_norms.append(norm)
-        return True
+        announced = ray.train.get_preemption_info()
+        nodes = frozenset(announced.preempted_node_to_ranks) if announced else frozenset()
+        is_new = bool(nodes - self._left)
+        self._left |= nodes
+        return is_new
 
-    def _metrics(self, meter: _Meter) -> dict[str, float]:
-        return meter.read(
-            self._progress,
-            rate=self._optimizer.param_groups[0]["lr"],
-            logit_scale=float(self._model.logit_scale),
-        )
+    def _is_unmixed(self, metrics: dict[str, float]) -> bool:
+        is_under = metrics["train/shards_per_batch"] < self._spec.config.feed.min_shards_per_batch
+        self._unmixed = self._unmixed + 1 if is_under else 0
+        return self._unmixed >= _MOST_UNMIXED
 
-    def _to_device(self, examples: pa.Table) -> Batch:
-        batch = to_batch(
-            examples,
-            image_size=self._shape.image_size,
-            context_length=self._shape.context_length,
-            pad_id=self._pad_id,
-        )
-        if self._device.type == "cpu":
-            return batch
-        return Batch(
-            batch.pixels.pin_memory().to(self._device, non_blocking=True),
-            batch.input_ids.pin_memory().to(self._device, non_blocking=True),
-        )
+    def _report(self, meter: Meter) -> dict[str, float]:
+        """Metrics of all ranks, on the board and in Prometheus."""
+        self._watchdog.beat("reporting")
+        metrics = meter.read(self._progress, logit_scale=self._learner.logit_scale, gather=self._gather)
+        if self._gauges is not None:
+            self._gauges.show(metrics, self._ledger)
+            self._board.post.remote(metrics)
+        return metrics
 
     def _save(self, metrics: dict[str, float]) -> None:
-        with tempfile.TemporaryDirectory(prefix="metaclip-") as name:
-            folder = Path(name)
-            checkpoints.save_ledger(folder, self._ledger, rank=self._rank)
-            if self._rank == 0:
-                checkpoints.save_weights(folder, self._model, self._optimizer, self._progress)
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        """Write a checkpoint aside, and let it be uploaded beside what follows."""
+        while self._aside is not None and self._aside.exists():  # one at a time, or disks would fill
+            self._watchdog.beat("waiting for the upload of the last checkpoint")
+            time.sleep(_PAUSE_S)
+        self._watchdog.beat("writing a checkpoint")
+        self._aside = folder = Path(tempfile.mkdtemp(prefix=self._aside_prefix))
+        checkpoints.save_ledger(folder, self._ledger, rank=self._rank, gather=self._gather)
+        self._learner.save(folder)
+        if self._rank == 0:
+            checkpoints.save_progress(folder, self._progress)
+        ray.train.report(
+            metrics,
+            checkpoint=ray.train.Checkpoint.from_directory(folder),
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,  # which removes the folder
+            validation=self._spec.config.training.validation_rows > 0,
+        )
+
+    def _diagnose(self, examples: pa.Table, *, loss: float) -> None:
+        """Keep which rows the failing step was about."""
+        self._watchdog.beat("writing a diagnosis")
+        found = self._learner.examine(self._learner.to_device(examples))
+        rows = examples.select(["epoch", "shard", "row", "language", "input_ids"])
+        for name, column in found.items():
+            rows = rows.append_column(name, pa.array(column.numpy()))
+        state = {
+            "loss_share": loss,
+            "logit_scale": self._learner.logit_scale,
+            "weights_finite": self._learner.weights_finite(),
+        }
+        write_diverged(self._spec.run_uri, step=self._progress.step, rank=self._rank, rows=rows, state=state)

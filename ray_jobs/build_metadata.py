@@ -16,7 +16,7 @@ def command(
     try:
         from pipelines.metadata_build import build_metadata
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'worldwide-clip[metadata]'") from error
+        raise UserError(f"{error.name} is not installed: pip install '.[metadata]' in the checkout") from error
     config = load(recipe, overrides, root)
     with bars() as progress:
         built = build_metadata(config, progress=StepBars(progress))

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from ray_jobs import build_metadata, curate, demo, evaluate, links, metadata, recipes, report, sample, train
+from ray_jobs import (
+    build_metadata,
+    curate,
+    demo,
+    doctor,
+    evaluate,
+    export_model,
+    export_pool,
+    hashes,
+    links,
+    metadata,
+    recipes,
+    report,
+    sample,
+    thresholds,
+    train,
+)
 from ray_jobs.options import guarded
 
 app = typer.Typer(
@@ -21,10 +37,15 @@ metadata_app.command("show")(metadata.show_command)
 for name, job in {
     "sample": sample,
     "links": links,
+    "hashes": hashes,
     "curate": curate,
+    "thresholds": thresholds,
+    "export-pool": export_pool,
     "train": train,
     "evaluate": evaluate,
+    "export-model": export_model,
     "report": report,
+    "doctor": doctor,
     "demo": demo,
 }.items():
     app.command(name)(job.command)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from ray_jobs.funnel import show_funnel
 from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load, print_json, run_job
 from ray_jobs.progress import StepBars, bars
 
@@ -31,9 +32,10 @@ def command(
 
 
 def show(result: CurationResult) -> None:
-    """Print the table of languages."""
+    """Print the funnel and the table of languages."""
     from pipelines.curate import language_table
 
+    show_funnel(result.funnel)
     rows = language_table(result)
     shown = [row for row in rows if row.captions >= _MIN_CAPTIONS_SHOWN]
     table = Table(title=f"p = {result.thresholds.p:g}")

@@ -6,6 +6,7 @@ import typer
 
 from ray_jobs import curate as curate_job
 from ray_jobs import evaluate as evaluate_job
+from ray_jobs import report as report_job
 from ray_jobs import sample as sample_job
 from ray_jobs import train as train_job
 from ray_jobs.options import DEFAULT_RECIPE, Overrides, Recipe, Root, load, run_job
@@ -19,7 +20,7 @@ def command(recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: 
     from pipelines.curate import curate
     from pipelines.evaluate import evaluate_run
     from pipelines.metadata import import_metadata
-    from pipelines.report import report_run
+    from pipelines.report import report
     from pipelines.tracking import ui_command
     from pipelines.training import train
 
@@ -36,8 +37,10 @@ def command(recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: 
         train_job.show(result)
         with bars() as progress:
             metrics = evaluate_run(config, progress=StepBars(progress))
-    evaluate_job.show(metrics)
-    typer.echo(f"report: {report_run(config)}")
+        evaluate_job.show(metrics)
+        with bars() as progress:
+            reports = report(config, progress=StepBars(progress))
+    report_job.show(reports)
     typer.echo(f"experiments: {ui_command(config.tracking)}")
 
 

@@ -32,7 +32,7 @@ def write(uri: str, *, num_images: int, shard_rows: int, seed: int) -> None:
     try:
         from metaclip_core.sample.pool import write_sample  # an optional extra
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'worldwide-clip[sample]'") from error
+        raise UserError(f"{error.name} is not installed: pip install '.[sample]' in the checkout") from error
     filesystem, path = storage.resolve(uri)
     with bars() as progress:
         task = progress.add_task("sample", total=num_images, detail="")

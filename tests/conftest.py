@@ -1,5 +1,7 @@
 """What tests of several packages share: a small sample, a small configuration, one Ray cluster, one S3 server."""
 
+import os
+
 import pyarrow.fs as pafs
 import pytest
 from hypothesis import settings
@@ -8,6 +10,7 @@ from metaclip_core.sample.pool import write_sample
 from pipelines.cluster import connected
 from pipelines.config import build_config
 from pipelines.config.compute import ComputeConfig
+from tests import classifier_package
 from tests.stores import running_store
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
@@ -26,7 +29,18 @@ def sample(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def classifiers(tmp_path_factory):
+    """A package of classifiers, installed for this process and those that it starts."""
+    folder = tmp_path_factory.mktemp("site-packages")
+    classifier_package.install(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def cluster(classifiers):
     """A Ray cluster on this machine, for as long as the tests run."""
     with connected(ComputeConfig(local_cpus=6, object_store_mb=256)):
         yield

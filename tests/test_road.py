@@ -52,6 +52,15 @@ def test_road_from_sample_to_a_model_loaded_from_mlflow(tmp_path):
     assert 0 <= run.data.metrics[METRIC] <= 1
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")] == [2, 4, 6, 8]
     assert [entry.path for entry in client.list_artifacts(run.info.run_id, "report")] == ["report/index.html"]
+    [data_set] = [logged.dataset for logged in run.inputs.dataset_inputs]
+    card = f"{data_set.name}-{data_set.digest}"
+    assert (root / "reports" / card / "index.html").is_file()
+    link = f'href="../{card}/index.html"'  # from the report to the card, here and in the record
+    assert link in (root / "reports" / trained["run_name"] / "index.html").read_text()
+    assert {entry.path for entry in client.list_artifacts(run.info.run_id, card)} == {
+        f"{card}/card.json",
+        f"{card}/index.html",
+    }
     folder = client.download_artifacts(run.info.run_id, "model", str(tmp_path))
     model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
     inputs = processor(text=["seven"], images=[torch.zeros(3, 30, 30, dtype=torch.uint8)], return_tensors="pt")

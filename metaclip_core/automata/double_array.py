@@ -84,7 +84,7 @@ class DoubleArray:
 
 def _class_of(kind: str) -> Any:  # noqa: ANN401 - one of two classes of an extra
     if daachorse is None:
-        raise ModuleNotFoundError("the engine daachorse is not installed: pip install 'worldwide-clip[fast]'")
+        raise ModuleNotFoundError("the engine daachorse is not installed: pip install '.[fast]' in the checkout")
     return daachorse.CharwiseDoubleArrayAhoCorasick if kind == _CHARS else daachorse.DoubleArrayAhoCorasick
 
 

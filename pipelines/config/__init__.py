@@ -40,12 +40,23 @@ class RunConfig(Section):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
+    def _locks_what_is_trained(self) -> Self:
+        if self.training.lock_images and self.model.pretrained is None:
+            raise ValueError("training.lock_images needs model.pretrained: a fresh vision tower has nothing to keep")
+        return self
+
+    @model_validator(mode="after")
     def _batch_divides(self) -> Self:
-        if self.training.global_batch_size % self.compute.num_workers:
-            raise ValueError(
-                f"training.global_batch_size {self.training.global_batch_size} does not divide by "
-                f"compute.num_workers {self.compute.num_workers}"
-            )
+        most, least = self.compute.num_workers, self.compute.min_workers or self.compute.num_workers
+        if least > most:
+            raise ValueError(f"compute.min_workers {least} is more than compute.num_workers {most}")
+        for number in range(least, most + 1):
+            if self.training.global_batch_size % number:
+                among = "" if least == most else f", of which there may be {least} to {most}"
+                raise ValueError(
+                    f"training.global_batch_size {self.training.global_batch_size} does not divide by "
+                    f"compute.num_workers {number}{among}"
+                )
         return self
 
 

@@ -30,10 +30,15 @@ class ComputeConfig(Section):
     matcher_threads: Count = 1  # that share one matcher
     shard_blocks: Count = 2_000  # read tasks planned at once
     num_workers: Count = 2
+    min_workers: Count | None = None  # a run starts with so many and grows; None: all must be there
     use_gpu: bool = False
     worker_cpus: Annotated[float, Field(gt=0)] = 1
+    worker_resources: dict[str, float] = Field(default_factory=dict)  # custom ones of Ray, beside CPUs and a GPU
+    resize_check_s: Count = 60  # from one look for room for more workers to the next
     worker_threads: Count = 1
     feed_actors: Count = 1
     decode_actors: Count = 1
     max_failures: Annotated[int, Field(ge=-1)] = 3
+    data_selector: dict[str, str] | None = None  # labels of nodes for the data; None: pool=data, where there are such
     timeout_s: Count = 600  # without progress of the data stream
+    stuck_after_s: Count = 1_800  # without progress of a worker, whatever it does

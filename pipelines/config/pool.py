@@ -28,6 +28,7 @@ class PoolFormat(StrEnum):
 class ColumnsConfig(Section):
     """The columns of a parquet pool; null: it has none."""
 
+    pair_id: str | None = None  # 24 hex digits, as an export has them; where a cell is none, the URL names the pair
     url: str | None = "url"
     captions: str = "captions"  # a string, a list of strings, or a list of structs of kind and text
     image: str | None = "image"  # its bytes; or image_path

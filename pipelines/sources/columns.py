@@ -99,6 +99,7 @@ def _bytes_type(kind: pa.DataType) -> pa.DataType:
 
 
 _ROLES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
+    "pair_id": (_is_text, "strings"),
     "url": (_is_text, "strings"),
     "captions": (_is_captions, "strings, lists of strings, or lists of structs of kind and text"),
     "image": (_is_image, "binary"),

@@ -38,8 +38,13 @@ class GunzipStream:
 
     def read(self, length: int) -> bytes:
         """The next `length` bytes; fewer at the end alone."""
-        while len(self._held) - self._at < length and (part := next(self._parts, None)) is not None:
-            self._held, self._at = self._held[self._at :] + part, 0
+        size = len(self._held) - self._at
+        if size < length:
+            parts = [self._held[self._at :]]
+            while size < length and (part := next(self._parts, None)) is not None:
+                parts.append(part)
+                size += len(part)
+            self._held, self._at = b"".join(parts), 0
         data = self._held[self._at : self._at + length]
         self._at += len(data)
         return data

@@ -7,23 +7,26 @@ captions touches no image; one that turns out to be missing or too large is told
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
 from metaclip_core.funnel import Funnel
-from metaclip_core.pairs import pair_id
-from metaclip_core.records import PAIR, DropReason, Stage
+from metaclip_core.pairs import pair_id, shown_url, stated_id
+from metaclip_core.records import DropReason, Stage
 from metaclip_core.sifting import sift_caption
 from pipelines import storage
 from pipelines.config.pool import PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.columns import as_bytes, decoded, find_problem, raw_captions
 from pipelines.sources.listing import list_files
+from pipelines.sources.pairs import Pairs, chosen, in_batches
 from pipelines.sources.rows import BrokenFileError, ParquetRows, Rows
 from pipelines.steady import SteadyFile
 
@@ -39,6 +42,7 @@ class ParquetSource:
     def __init__(self, pool: PoolConfig, *, uri: str) -> None:
         self._pool = pool
         self._columns = pool.columns
+        self._image_column = str(pool.columns.image or pool.columns.image_path)
         self._uri = uri
         self._filesystem, self._path = storage.resolve(uri)
 
@@ -63,31 +67,43 @@ class ParquetSource:
 
     def read_captions(self, name: str, *, shard: int, batch_rows: int, funnel: Funnel) -> Iterator[pa.Table]:
         """The pairs of a shard as tables of PAIR; what is dropped is counted in `funnel`. Reads no image."""
-        columns = self._columns
-        names = [name for name in (columns.url, columns.captions, columns.image_path, columns.key) if name is not None]
-        held: list[dict[str, Any]] = []
-        funnel.enter(Stage.SHARDS)
         with SteadyFile(self._filesystem, f"{self._path}/{name}") as file:
-            try:
-                rows = self._open(file)
-            except BrokenFileError as error:
-                _log.warning("shard %s is unreadable: %s", name, error)
-                funnel.drop(Stage.SHARDS, DropReason.SHARD_UNREADABLE)
+            rows = self._enter(file, name, funnel)
+            if rows is None:
                 return
-            for pair in self._pairs(rows.read(names), name, funnel):
-                held.append({**pair, "shard": shard})
-                if len(held) == batch_rows:
-                    yield pa.Table.from_pylist(held, PAIR)
-                    held = []
-        if held:
-            yield pa.Table.from_pylist(held, PAIR)
+            read = ((pair, None) for pair in self._pairs(rows, name, shard, funnel))
+            for table, _ in in_batches(read, max_rows=batch_rows, max_bytes=0):
+                yield table
+
+    def read_pairs(
+        self, name: str, *, shard: int, batch_rows: int, batch_bytes: int, funnel: Funnel
+    ) -> Iterator[Pairs]:
+        """`read_captions` with the images. Reads each byte once; an image's own file is read when it is asked for."""
+        with SteadyFile(self._filesystem, f"{self._path}/{name}") as file:
+            rows = self._enter(file, name, funnel)
+            if rows is None:
+                return
+            pairs, again = itertools.tee(self._pairs(rows, name, shard, funnel))
+            held = self._held(rows, (pair["row"] for pair in again))
+            in_step = zip(pairs, held, strict=False)
+            for table, images in in_batches(in_step, max_rows=batch_rows, max_bytes=batch_bytes):
+                yield Pairs(table, partial(self._images, images))
 
     def read_images(self, name: str, offsets: Sequence[int], lengths: Sequence[int]) -> Iterator[bytes | DropReason]:  # noqa: ARG002 - a row is one image
         """The images of some rows, ascending, or why there is none; lazy, reads no row group without one of them."""
-        column = str(self._columns.image or self._columns.image_path)
         with SteadyFile(self._filesystem, f"{self._path}/{name}") as file:
-            cells = _cells(self._open(file).read([column], wanted=offsets), offsets)
+            cells = _cells(self._open(file).read([self._image_column], wanted=offsets), offsets)
             yield from map(self._inline, cells) if self._columns.image else self._read_files(cells)
+
+    def _enter(self, file: SteadyFile, name: str, funnel: Funnel) -> ParquetRows | None:
+        """The rows of a shard; None for one that is unreadable, which is counted."""
+        funnel.enter(Stage.SHARDS)
+        try:
+            return self._open(file)
+        except BrokenFileError as error:
+            _log.warning("shard %s is unreadable: %s", name, error)
+            funnel.drop(Stage.SHARDS, DropReason.SHARD_UNREADABLE)
+            return None
 
     def _open(self, file: SteadyFile) -> ParquetRows:
         rows = ParquetRows(file)
@@ -95,18 +111,30 @@ class ParquetSource:
             raise BrokenFileError(f"it has {problem}")
         return rows
 
-    def _pairs(self, read: Iterator[Rows], name: str, funnel: Funnel) -> Iterator[dict[str, Any]]:
-        for rows in read:
-            funnel.enter(Stage.READ, rows.stop - rows.start)
-            if rows.table is None:
-                funnel.drop(Stage.READ, DropReason.BAD_MEMBER, rows.stop - rows.start)
+    def _held(self, rows: ParquetRows, wanted: Iterable[int]) -> Iterator[Any]:
+        """Of inline images what `read_images` gives; of others their cells."""
+        cells = _cells(rows.read([self._image_column]), wanted)
+        return map(self._inline, cells) if self._columns.image else cells
+
+    def _images(self, held: Sequence[Any], wanted: Sequence[int]) -> Iterator[bytes | DropReason]:
+        some = chosen(held, wanted)
+        return some if self._columns.image else self._read_files(some)
+
+    def _pairs(self, rows: ParquetRows, name: str, shard: int, funnel: Funnel) -> Iterator[dict[str, Any]]:
+        columns = self._columns
+        roles = (columns.pair_id, columns.url, columns.captions, columns.image_path, columns.key)
+        names = [name for name in roles if name is not None]
+        for read in rows.read(names):
+            funnel.enter(Stage.READ, read.stop - read.start)
+            if read.table is None:
+                funnel.drop(Stage.READ, DropReason.BAD_MEMBER, read.stop - read.start)
                 continue
-            for row, record in enumerate(as_bytes(rows.table).to_pylist(), rows.start):
+            for row, record in enumerate(as_bytes(read.table).to_pylist(), read.start):
                 pair = self._pair(record, row, name, funnel)
                 if isinstance(pair, DropReason):
                     funnel.drop(Stage.READ, pair)
                 else:
-                    yield pair
+                    yield {**pair, "shard": shard}
 
     def _pair(self, record: dict[str, Any], row: int, name: str, funnel: Funnel) -> dict[str, Any] | DropReason:
         columns = self._columns
@@ -122,8 +150,15 @@ class ParquetSource:
         url = decoded(record[columns.url]) if columns.url else None
         key = record[columns.key] if columns.key else None
         key = row if key is None else decoded(key) if isinstance(key, bytes) else key
-        place = {"row": row, "image_offset": row, "image_length": 1}
-        return {"pair_id": pair_id(url, f"{name}/{key}"), "captions": captions, **place}
+        stated = stated_id(decoded(record[columns.pair_id])) if columns.pair_id else None
+        return {
+            "pair_id": stated or pair_id(url, f"{name}/{key}"),
+            "url": shown_url(url),
+            "row": row,
+            "captions": captions,
+            "image_offset": row,
+            "image_length": 1,
+        }
 
     def _inline(self, cell: bytes | DropReason | None) -> bytes | DropReason:
         if cell is None:
@@ -161,7 +196,7 @@ class ParquetSource:
             return file.read_at(file.size, 0)
 
 
-def _cells(read: Iterator[Rows], wanted: Sequence[int]) -> Iterator[bytes | DropReason | None]:
+def _cells(read: Iterator[Rows], wanted: Iterable[int]) -> Iterator[bytes | DropReason | None]:
     """The cells of the rows wanted, of the only column."""
     todo = iter(wanted)
     row = next(todo, None)

@@ -31,16 +31,10 @@ _RUN_ROWS = 1 << 19  # links combined at once
 def check_installed() -> None:
     """Raises UserError when the extra that reads these files is not installed."""
     if not _INSTALLED:
-        raise UserError("fastwarc is not installed: pip install 'worldwide-clip[wat]'")
+        raise UserError("fastwarc is not installed: pip install '.[wat]' in the checkout")
 
 
-def read_wat(
-    stream: IO[bytes] | Any,  # noqa: ANN401 - pyarrow's streams are untyped
-    *,
-    limits: LinkLimits,
-    funnel: Funnel,
-    run_rows: int = _RUN_ROWS,
-) -> Iterator[pa.Table]:
+def read_wat(stream: IO[bytes], *, limits: LinkLimits, funnel: Funnel, run_rows: int = _RUN_ROWS) -> Iterator[pa.Table]:
     """The links of a file as tables of LINK, each with every pair id once and sorted by it.
 
     Memory is bounded by `run_rows`, the links that are combined at once: a larger file gives several tables.
@@ -67,7 +61,7 @@ def _batches(contents: Iterator[bytes], limits: LinkLimits, funnel: Funnel) -> I
         yield pa.Table.from_pylist(rows, LINK)
 
 
-def _contents(stream: IO[bytes] | Any, funnel: Funnel) -> Iterator[bytes]:  # noqa: ANN401 - pyarrow's streams
+def _contents(stream: IO[bytes], funnel: Funnel) -> Iterator[bytes]:
     """The contents of the metadata records of a file."""
     funnel.enter(Stage.SHARDS)
     num_members, last = 0, None

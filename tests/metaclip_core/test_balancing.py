@@ -1,3 +1,4 @@
+import itertools
 import logging
 import math
 from fractions import Fraction
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from metaclip_core.balancing import (
     entry_probabilities,
+    head_tail,
     p_to_t,
     pair_probabilities,
     pair_probability,
@@ -41,6 +43,17 @@ def test_t_to_p_on_any_counts_equals_the_exact_share(counts, t):
 def test_t_to_p_at_an_entrys_own_count_leaves_that_entry_out():
     assert t_to_p([10, 20, 70], 20) == 0.1
     assert t_to_p([10, 20, 70], 21) == 0.3
+
+
+def test_head_tail_puts_an_entry_with_t_matches_into_the_head_and_leaves_out_unmatched_ones():
+    split = head_tail([0, 1, 2, 3, 94], t=3)
+    assert (split.head_entries, split.tail_entries) == (2, 2)
+    assert split.tail_share == pytest.approx(0.03)
+
+
+def test_head_tail_without_matches_is_refused():
+    with pytest.raises(ValueError, match="no entry has a match"):
+        head_tail([0, 0], t=1)
 
 
 @given(counts_lists, st.floats(0, 1))
@@ -127,6 +140,36 @@ def test_pair_probabilities_of_any_layout_equal_the_scalar_form(probabilities, p
             assert probability == 0.0
         if any(probabilities[entry] == 1.0 for entry in pair):
             assert probability == 1.0
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 3), max_size=5)), max_size=12),
+)
+def test_pair_probabilities_of_several_languages_equal_those_of_each_alone(tables, pairs):
+    starts = np.cumsum([0, *map(len, tables)])
+    chosen = [table % len(tables) for table, _ in pairs]
+    ids = [[entry % len(tables[table]) for entry in pair] for table, (_, pair) in zip(chosen, pairs, strict=True)]
+    flat, offsets = np.array([*itertools.chain(*ids)], np.int32), np.cumsum([0, *map(len, ids)])
+    got = pair_probabilities(np.concatenate(tables), flat, offsets, starts=starts[np.array(chosen, int)])
+    alone = [
+        pair_probabilities(tables[table], pair, [0, len(pair)])[0] for table, pair in zip(chosen, ids, strict=True)
+    ]
+    assert got.tolist() == alone
+
+
+def test_pair_probabilities_over_several_blocks_equal_those_of_each_part():
+    rng = np.random.default_rng(0)
+    probabilities, lengths = rng.random(50), rng.integers(0, 4, 20_000)
+    offsets = np.cumsum([0, *lengths])
+    ids = rng.integers(0, 50, offsets[-1])
+    whole = pair_probabilities(probabilities, ids, offsets)
+    parts = [
+        pair_probabilities(probabilities, ids, offsets[start : start + 1_001]) for start in range(0, 20_000, 1_000)
+    ]
+    assert np.array_equal(whole, np.concatenate(parts))
+    with pytest.raises(ValueError, match="ids"):
+        pair_probabilities(probabilities, [*ids[:-1], 50], offsets)
 
 
 def test_pair_probabilities_with_empty_pairs_at_both_ends_and_between_are_zero_there():

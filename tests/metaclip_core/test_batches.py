@@ -21,8 +21,14 @@ def examples_of(captions):
     return pa.Table.from_pylist(rows, schema)
 
 
-def batch_of(examples):
-    return to_batch(examples, image_size=SIZE, context_length=CONTEXT, pad_id=PAD)
+def batch_of(examples, group_rows=100):
+    return to_batch(examples, image_size=SIZE, context_length=CONTEXT, group_rows=group_rows, pad_id=PAD)
+
+
+def captions_of(batch):
+    """The rows of ids, in the batch's order."""
+    rows = [row for group in batch.captions.groups for row in group.tolist()]
+    return [rows[place] for place in batch.captions.order.tolist()]
 
 
 def slow_pixels(examples):
@@ -49,18 +55,19 @@ def test_batch_of_any_slices_and_chunks_holds_their_rows_in_order(captions, data
     examples = whole.slice(start, stop - start)  # one chunk that begins inside its buffer
     if start < cut < stop:
         examples = pa.concat_tables([whole.slice(start, cut - start), whole.slice(cut, stop - cut)])
-    batch = batch_of(examples)
+    batch = batch_of(examples, group_rows=data.draw(st.integers(1, 9)))
     assert torch.equal(batch.pixels, slow_pixels(examples))
-    for row, ids in zip(batch.input_ids.tolist(), captions[start:stop], strict=True):
+    for row, ids in zip(captions_of(batch), captions[start:stop], strict=True):
         assert row == ids + [PAD] * (len(row) - len(ids))
-    assert batch.input_ids.shape[1] == min(
-        bucket for bucket in caption_buckets(CONTEXT) if bucket >= max(map(len, captions[start:stop]))
-    )
+    for group in batch.captions.groups:
+        longest = int((group != PAD).sum(1).max())
+        assert group.shape[1] == min(bucket for bucket in caption_buckets(CONTEXT) if bucket >= longest)
 
 
 def test_batch_is_of_the_types_that_a_step_takes():
     batch = batch_of(examples_of([[1], [2, 3]]))
-    assert (batch.pixels.dtype, batch.input_ids.dtype) == (torch.uint8, torch.int64)
+    [group] = batch.captions.groups
+    assert (batch.pixels.dtype, group.dtype) == (torch.uint8, torch.int64)
 
 
 def test_pixels_of_a_batch_are_no_view_of_the_table():

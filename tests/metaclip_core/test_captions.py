@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from metaclip_core.captions import (
     CaptionEncoder,
+    SpecialIds,
     load_tokenizer,
     pad_to_bucket,
     save_tokenizer,
@@ -174,3 +177,28 @@ def test_padding_takes_the_smallest_bucket_that_holds_the_longest_row():
 def test_a_row_longer_than_every_bucket_is_refused():
     with pytest.raises(ValueError, match="5 ids"):
         pad_to_bucket([[0, 5, 6, 7, 2]], buckets=(4,), pad_id=PAD)
+
+
+def test_a_folder_in_the_layout_of_xlm_v_frames_captions_with_its_ids(unigram, tmp_path):
+    unigram.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    settings = FRAME | {"unk_token": "<unk>", "tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 512}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    loaded = load_tokenizer(tmp_path)
+    assert special_ids(loaded) == SpecialIds(bos=BOS, eos=EOS, pad=PAD)
+    assert CaptionEncoder(loaded, context_length=8).encode(["a </s> a"])[0].tolist()[-1] == EOS
+    assert body(loaded, "sa").tolist() == body(unigram, "sa").tolist()
+
+
+def test_a_tokenizer_file_alone_states_no_frame_and_is_refused(trained, tmp_path):
+    trained.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match="no BOS and no EOS and no PAD"):
+        CaptionEncoder(load_tokenizer(tmp_path), context_length=16)
+
+
+def test_code_of_a_tokenizer_folder_is_not_run(trained, tmp_path):
+    save_tokenizer(trained, tmp_path)
+    (tmp_path / "evil.py").write_text("raise SystemExit('run')")
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config["auto_map"] = {"AutoTokenizer": ["evil.Slow", "evil.Fast"]}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert special_ids(load_tokenizer(tmp_path)).eos == EOS

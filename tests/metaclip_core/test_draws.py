@@ -40,6 +40,8 @@ def correlation(one, other):
         (GOLDEN_ID, "keep", 1, 0, 0.6187195744595613),
         (GOLDEN_ID, "caption", 0, 0, 0.012810809248589128),
         (GOLDEN_ID, "crop", 7, -1, 0.36789204465805947),
+        (GOLDEN_ID, "sample", 0, 0, 0.20052337839680223),
+        (GOLDEN_ID, "example", 0, 0, 0.4448976255905398),
         ("0" * 24, "keep", 0, 0, 0.6110455910394228),
         ("f" * 24, "keep", 2**31 - 1, 2**70, 0.863226097609362),
     ],
@@ -50,7 +52,7 @@ def test_uniform_of_known_pairs_never_changes(pair_id, purpose, epoch, seed, exp
 
 
 def test_purposes_are_the_words_that_known_draws_were_made_with():
-    assert {str(purpose) for purpose in Purpose} == {"caption", "keep", "crop"}
+    assert {str(purpose) for purpose in Purpose} == {"caption", "keep", "crop", "sample", "example"}
 
 
 @given(st.lists(st.tuples(hex_ids, epochs), max_size=20), st.text(), st.integers())
@@ -173,6 +175,17 @@ def test_uniform_of_what_is_no_id_names_the_first(wrong):
     if wrong is not None:
         with pytest.raises(ValueError, match="24 lower-case hex digits"):
             uniform_scalar(wrong, purpose="keep", epoch=0, seed=0)
+
+
+@given(st.text("0123456789abcdefABCDEFGg/:@`\x10\x7f", min_size=24, max_size=24) | hex_ids)
+def test_uniform_takes_what_the_scalar_form_takes(pair_id):
+    try:
+        expected = uniform_scalar(pair_id, purpose=Purpose.KEEP, epoch=0, seed=0)
+    except ValueError:
+        with pytest.raises(ValueError, match="row 0 has"):
+            draw([pair_id])
+    else:
+        assert draw([pair_id]).tolist() == [expected]
 
 
 def test_uniform_of_a_wrong_id_behind_the_first_block_names_its_row(ids):

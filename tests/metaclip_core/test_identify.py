@@ -288,7 +288,7 @@ def test_cld2_reads_text_and_not_html(cld2):
 
 def test_cld2_that_is_not_installed_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycld2", None)
-    with pytest.raises(ModuleNotFoundError, match=r"worldwide-clip\[cld2\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"\.\[cld2\]"):
         Cld2Identifier()
 
 

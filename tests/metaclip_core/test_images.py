@@ -5,11 +5,11 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from metaclip_core.images import CROP_AREA, CROP_ASPECT, Crop, centre_crop, decode, random_resized_crop
+from metaclip_core.images import CROP_AREA, CROP_ASPECT, Crop, centre_crop, decode, random_resized_crop, suffix_of
 from metaclip_core.records import DropReason
 
 LIMIT = 1_000_000
@@ -48,6 +48,18 @@ def test_every_format_of_the_web_gives_pixels_channels_first(image_format):
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
     np.testing.assert_allclose(pixels.mean(axis=(1, 2)), (200, 100, 50), atol=4)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("GIF", "jpg"), ("BMP", "jpg")]
+)
+def test_suffix_follows_from_the_bytes(image_format, suffix):
+    assert suffix_of(encoded(gradient(4, 4), image_format)) == suffix
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PN", b"RIFF", b"RIFF\0\0\0\0WAVE", b"no image"])
+def test_suffix_of_what_is_none_of_them_is_jpg(data):
+    assert suffix_of(data) == "jpg"
 
 
 @pytest.mark.parametrize("image_format", ["TIFF", "ICO", "PPM"])
@@ -207,3 +219,54 @@ def test_the_smallest_images_can_be_cropped_and_resized(uniforms, width, height)
     data = encoded(Image.new("RGB", (width, height), (10, 20, 30)))
     pixels = decode(data, image_size=4, max_pixels=LIMIT, crop=uniforms)
     assert tuple(pixels[:, 0, 0]) == (10, 20, 30)
+
+
+def photo_like(width, height, seed=0):
+    """Smooth at all scales, as photographs are."""
+    rng = np.random.default_rng(seed)
+    image = sum(
+        np.asarray(Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)).resize((width, height)), float)
+        / side
+        for side in (3, 6, 12, 24, 48)
+    )
+    scaled = 255 * (image - image.min()) / np.ptp(image)
+    file = io.BytesIO()
+    Image.fromarray(scaled.astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (2000, 700), (641, 1500)])
+@given(uniforms=st.builds(Crop, *[st.floats(0, 1, exclude_max=True)] * 4))
+@settings(max_examples=8)
+def test_reduced_decoding_shows_the_same_part_nearly_as_it_is(size, uniforms):
+    data = photo_like(*size)
+    options = {"image_size": 96, "max_pixels": 10**7, "crop": uniforms}
+    full, reduced = decode(data, **options), decode(data, **options, reduced=True)
+    assert np.abs(full.astype(int) - reduced).mean() <= 3
+
+
+@given(width=st.integers(32, 130), height=st.integers(32, 130))
+@settings(max_examples=20)
+def test_image_of_less_than_twice_the_size_is_not_reduced(width, height):
+    options = {"image_size": 65, "max_pixels": 10**7, "crop": None}
+    data = photo_like(width, height)
+    assert (decode(data, **options) == decode(data, **options, reduced=True)).all()
+
+
+def test_formats_that_cannot_be_reduced_stay_as_they_are():
+    image = Image.open(io.BytesIO(photo_like(400, 400)))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    options = {"image_size": 40, "max_pixels": 10**7, "crop": None}
+    assert (decode(file.getvalue(), **options) == decode(file.getvalue(), **options, reduced=True)).all()
+
+
+def test_reduced_decoding_turns_the_image_upright_too():
+    image = Image.open(io.BytesIO(photo_like(900, 600)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif, quality=90)
+    options = {"image_size": 60, "max_pixels": 10**7, "crop": None}
+    full, reduced = decode(file.getvalue(), **options), decode(file.getvalue(), **options, reduced=True)
+    assert np.abs(full.astype(int) - reduced).mean() <= 3

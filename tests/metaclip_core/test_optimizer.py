@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from metaclip_core.captions import train_tokenizer
-from metaclip_core.model import ModelShape, TowerShape, create_model
-from metaclip_core.optimizer import clamp_logit_scale_, create_optimizer, learning_rate_at
+from metaclip_core.model import create_model, encode_images, encode_texts, lock_images_
+from metaclip_core.optimizer import clamp_logit_scale_, clip_gradients_, create_optimizer, learning_rate_at
+from metaclip_core.shapes import ModelShape, TowerShape
 
 
 @pytest.fixture
@@ -73,3 +74,36 @@ def test_the_logit_scale_stays_between_nothing_and_the_logarithm_of_100(model, v
     clamp_logit_scale_(model)
     assert model.logit_scale.item() == pytest.approx(clamped)
     assert model.logit_scale.requires_grad
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 1e6])
+def test_clipping_scales_as_torch_does_and_tells_the_norm_before(max_norm):
+    layers = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    for layer in layers:
+        (layer(torch.ones(1, 3)) * torch.tensor([2.0, -5.0])).sum().backward()
+    expected = nn.utils.clip_grad_norm_(layers[0].parameters(), max_norm)
+    assert clip_gradients_(layers[1].parameters(), max_norm=max_norm) == pytest.approx(expected.item(), rel=1e-6)
+    torch.testing.assert_close(layers[1].weight.grad, layers[0].weight.grad)
+
+
+def test_clipping_tells_a_norm_that_is_not_finite():
+    layer = nn.Linear(1, 1)
+    (layer(torch.ones(1, 1)) * math.nan).sum().backward()
+    assert math.isnan(clip_gradients_(layer.parameters(), max_norm=1.0))
+
+
+def test_locked_images_train_texts_alone_and_build_no_graph(model):
+    model.train()
+    lock_images_(model)
+    assert not model.vision_model.training
+    assert model.text_model.training
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert not [name for name in trained if name.startswith("vis")]
+    images = encode_images(model, torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    texts = encode_texts(model, torch.tensor([[0, 5, 2]]))
+    assert images.grad_fn is None
+    (images * texts).sum().backward()
+    assert model.visual_projection.weight.grad is None
+    assert model.text_projection.weight.grad is not None

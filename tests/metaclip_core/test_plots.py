@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from metaclip_core.plots import entry_curve, head_tail, language_bars, share_shift
+from metaclip_core.plots import entry_curve, language_bars, share_shift
 
 COUNTS = np.array([0, 1, 2, 3, 94])
 
@@ -14,17 +14,6 @@ def texts(svg):
 
 def curve(counts=COUNTS, *, t=3):
     return entry_curve(counts, t=t, max_rank=len(counts), max_count=max(int(max(counts)), t))
-
-
-def test_head_tail_puts_an_entry_with_t_matches_into_the_head_and_leaves_out_unmatched_ones():
-    split = head_tail(COUNTS, t=3)
-    assert (split.head_entries, split.tail_entries) == (2, 2)
-    assert split.tail_share == pytest.approx(0.03)
-
-
-def test_head_tail_without_matches_is_refused():
-    with pytest.raises(ValueError, match="no entry has a match"):
-        head_tail([0, 0], t=1)
 
 
 def test_entry_curve_names_t_and_both_parts():

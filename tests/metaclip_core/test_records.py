@@ -9,6 +9,7 @@ from metaclip_core.records import ANNOTATED, COUNTS, DRAWN, PAIR, TALLY, SchemaE
 SCHEMAS = {"PAIR": PAIR, "ANNOTATED": ANNOTATED, "DRAWN": DRAWN, "TALLY": TALLY, "COUNTS": COUNTS}
 ONE_PAIR = {
     "pair_id": "0" * 24,
+    "url": None,
     "shard": 1,
     "row": 2,
     "captions": [{"kind": "alt", "text": "a"}],
@@ -32,7 +33,7 @@ def test_check_of_a_table_without_a_column_names_stage_and_column(name):
 
 
 def test_check_of_a_column_of_another_type_names_both_types():
-    table = PAIR.empty_table().set_column(2, "row", pa.array([], pa.int64()))
+    table = PAIR.empty_table().set_column(PAIR.get_field_index("row"), "row", pa.array([], pa.int64()))
     with pytest.raises(SchemaError, match=r"decode: column 'row' is int64, expected int32"):
         check(table, PAIR, stage="decode")
 

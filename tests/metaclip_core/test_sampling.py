@@ -60,7 +60,7 @@ def probability_of(caption):
 
 
 def slow_draw(table, *, epoch, seed):
-    """(pair id, text, language) of each kept pair, in order."""
+    """(pair id, text, language) of each kept pair, in order; a text ends in its place among those of the pair."""
     kept = []
     for record in table.to_pylist():
         matched = [caption for caption in record["captions"] or [] if probability_of(caption) > 0]
@@ -78,6 +78,9 @@ def drawn(table, *, epoch=0, seed=0):
     ids = table["pair_id"].to_pylist()
     rows = result.row.tolist()
     assert rows == sorted(set(rows))
+    assert [f"{row}/{i}" for row, i in zip(rows, result.caption_index, strict=True)] == [
+        f"{row}/{text.rpartition('/')[2]}" for row, text in zip(rows, result.caption.to_pylist(), strict=True)
+    ]
     return list(zip([ids[row] for row in rows], result.caption.to_pylist(), result.language.to_pylist(), strict=True))
 
 
@@ -103,7 +106,7 @@ def test_candidates_of_any_table_are_its_matched_captions_with_their_probabiliti
     assert found.language.to_pylist() == [language for *_, language, _ in expected]
     assert found.probability.tolist() == pytest.approx([p for *_, p in expected], rel=1e-12)
     per_row = Counter(found.row.tolist())
-    assert found.per_row.tolist() == [per_row[row] for row in found.row.tolist()]
+    assert dict(zip(found.row[found.first].tolist(), found.per_row.tolist(), strict=True)) == per_row
 
 
 @settings(deadline=None, max_examples=60)

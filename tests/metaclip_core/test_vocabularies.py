@@ -1,5 +1,6 @@
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,8 +76,37 @@ def test_folder_is_for_its_user_alone(tmp_path, monkeypatch):
     assert stat.S_IMODE((tmp_path / "v").stat().st_mode) == 0o700
     other = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: other)
-    with pytest.raises(PermissionError, match="another user"):
+    with pytest.raises(PermissionError, match="of this user's own"):
         VocabularyFolder(tmp_path / "v")
+
+
+@pytest.mark.parametrize("lead", ["symlink", "file"])
+def test_folder_that_leads_elsewhere_is_refused(tmp_path, lead):
+    (tmp_path / "target").mkdir()
+    if lead == "symlink":
+        (tmp_path / "v").symlink_to(tmp_path / "target")
+    else:
+        (tmp_path / "v").write_bytes(b"")
+    with pytest.raises(PermissionError, match="of this user's own"):
+        VocabularyFolder(tmp_path / "v")
+
+
+@pytest.mark.parametrize("engine", STORED)
+def test_vocabulary_read_back_lies_in_the_mapped_file(tmp_path, engine):
+    folder = VocabularyFolder(tmp_path)
+    folder.write("en", built([f"entry {number}" for number in range(20_000)] + [""], engine))
+    size = folder.num_bytes("en")
+    before = mapped_bytes(tmp_path / "en")
+    read = folder.read("en", engine=engine)
+    assert (before, mapped_bytes(tmp_path / "en") >= size) == (0, True)
+    assert not read.entry_ids.flags.owndata
+
+
+def mapped_bytes(path):
+    """How much of a file this process has mapped."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    spans = [line.split()[0].split("-") for line in maps if str(path) in line]
+    return sum(int(stop, 16) - int(start, 16) for start, stop in spans)
 
 
 @pytest.mark.parametrize("engine", STORED)

@@ -19,6 +19,7 @@ def sections(model=RunConfig, path=()):
 
 
 SECTIONS = list(sections())
+NSFW = {"name": "nsfw", "drop_above": 0.5}
 
 
 def nested(path, value):
@@ -38,6 +39,11 @@ def test_unknown_key_in_any_section_is_refused_with_its_path(path):
         build_config(nested(full, 3))
 
 
+def test_unknown_key_of_a_classifier_is_refused_with_its_path():
+    with pytest.raises(UserError, match=r"^unknown key curation.classifiers.0.module$"):
+        build_config({"curation": {"classifiers": [{**NSFW, "module": "os"}]}})
+
+
 def test_several_mistakes_are_told_at_once():
     with pytest.raises(UserError) as caught:
         build_config({"traning": {}, "pool": {"nam": "x"}, "seed": "many"})
@@ -55,12 +61,28 @@ def test_several_mistakes_are_told_at_once():
         ({"curation": {"p": float("nan")}}, "curation.p"),
         ({"curation": {"max_dropped": {"no_image": -0.1}}}, "curation.max_dropped.no_image"),
         ({"curation": {"duplicates": "last"}}, "curation.duplicates"),
+        ({"curation": {"near_duplicates": "last"}}, "curation.near_duplicates"),
+        ({"curation": {"near_distance": 32}}, "curation.near_distance"),
+        ({"curation": {"benchmark_distance": -1}}, "curation.benchmark_distance"),
         ({"curation": {"identifier": "langid"}}, "curation.identifier"),
         ({"curation": {"identifier": "fasttext"}}, "curation.identifier_uri"),
         ({"curation": {"identifier": "fasttext", "identifier_uri": ""}}, "curation.identifier_uri"),
         ({"curation": {"identifier": "cld2", "identifier_uri": "lid.bin"}}, "curation.identifier_uri"),
         ({"curation": {"identifier_uri": "lid.bin"}}, "curation.identifier_uri"),
         ({"curation": {"joint_captions": True}}, "curation.joint_captions"),
+        ({"curation": {"block_lists": "list.txt"}}, "curation.block_lists"),
+        ({"curation": {"opt_out_lists": ["s3://key:secret@bucket/list"]}}, "curation.opt_out_lists.0"),
+        ({"curation": {"classifiers": [{"drop_above": 0.5}]}}, "curation.classifiers.0.name"),
+        ({"curation": {"classifiers": [{"name": "nsfw"}]}}, "curation.classifiers.0"),
+        ({"curation": {"classifiers": [{**NSFW, "drop_below": 0.1}]}}, "curation.classifiers.0"),
+        ({"curation": {"classifiers": [{**NSFW, "drop_above": 1.5}]}}, "curation.classifiers.0.drop_above"),
+        ({"curation": {"classifiers": [{**NSFW, "num_gpus": -1}]}}, "curation.classifiers.0.num_gpus"),
+        ({"curation": {"classifiers": [{**NSFW, "options": [1]}]}}, "curation.classifiers.0.options"),
+        (
+            {"curation": {"classifiers": [{**NSFW, "options": {"of": [{"uri": "s3://key:secret@bucket/weights"}]}}]}},
+            "curation.classifiers.0.options",
+        ),
+        ({"curation": {"classifiers": [NSFW, NSFW]}}, "curation.classifiers"),
         ({"pool": {"format": "zip"}}, "pool.format"),
         ({"pool": {"columns": {"image_path": "file"}}}, "pool.columns"),
         ({"pool": {"columns": {"captions": None}}}, "pool.columns.captions"),
@@ -68,6 +90,7 @@ def test_several_mistakes_are_told_at_once():
         ({"pool": None}, "pool"),
         ({"compute": {"max_failures": -2}}, "compute.max_failures"),
         ({"feed": {"shuffle_rows": 2.5}}, "feed.shuffle_rows"),
+        ({"feed": {"mode": "both"}}, "feed.mode"),
     ],
 )
 def test_impossible_value_is_refused_with_its_path(recipe, path):

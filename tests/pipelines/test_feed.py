@@ -1,7 +1,5 @@
 """The draw through Ray: the same rows however the stream is read."""
 
-import io
-import json
 import tarfile
 
 import numpy as np
@@ -11,19 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from metaclip_core.funnel import Funnel
 from metaclip_core.ledger import Ledger
 from metaclip_core.positions import Positions
 from metaclip_core.records import DropReason
 from metaclip_core.sampling import draw
 from pipelines.config import build_config
 from pipelines.curate import curate
-from pipelines.deduplicate import read_unique
 from pipelines.feed import apply_feed
 from pipelines.metadata import import_metadata
-from pipelines.sources.base import open_source
+from pipelines.selection import read_unique
 from pipelines.thresholds import load_tables
 from pipelines.window import window_of
+from tests.pipelines.layouts import LAYOUTS, rewrite, write_by_path
 
 pytestmark = pytest.mark.ray
 
@@ -131,66 +128,15 @@ def test_feed_of_another_epoch_draws_a_fresh_sample(curated):
     assert by_epoch[0] & by_epoch[1]
 
 
-def rewrite(config, folder, write):
-    """The pairs of some shards in another layout, under the same names but for the suffix."""
-    source = open_source(config)
-    for number, name in enumerate(source.list_shards()["name"].to_pylist()[:6]):
-        tables = source.read_captions(name, shard=number, batch_rows=10_000, funnel=Funnel())
-        pairs = pa.concat_tables(tables).select(["captions", "image_offset", "image_length"])
-        images = list(source.read_images(name, pairs["image_offset"].to_pylist(), pairs["image_length"].to_pylist()))
-        # an address for each image, a few of them twice
-        hosts = [number // 2 if row % 5 == 4 else number for row in range(pairs.num_rows)]
-        urls = [f"http://host/{host}/{row}.jpg" for row, host in enumerate(hosts)]
-        write(folder / name.removesuffix(".tar"), pairs["captions"].to_pylist(), urls, images)
-
-
-def write_tar(stem, captions, urls, images):
-    with tarfile.open(f"{stem}.tar", "w") as archive:
-        for row, (texts, url, image) in enumerate(zip(captions, urls, images, strict=True)):
-            listed = [{"type": text["kind"], "text": text["text"]} for text in texts]
-            content = json.dumps({"url": url, "texts": listed}).encode()
-            for suffix, data in (("jpg", image), ("json", content)):
-                header = tarfile.TarInfo(f"{row:06d}.{suffix}")
-                header.size = len(data)
-                archive.addfile(header, io.BytesIO(data))
-
-
-def write_inline(stem, captions, urls, images):
-    caption = pa.struct([("kind", pa.string()), ("text", pa.string())])
-    columns = {"address": urls, "texts": pa.array(captions, pa.list_(caption)), "jpg": images}
-    pq.write_table(pa.table(columns), f"{stem}.parquet", row_group_size=7)
-
-
-def write_by_path(stem, captions, urls, images):
-    paths = [f"images/{stem.name}-{row}.jpg" for row in range(len(images))]
-    (stem.parent / "images").mkdir(exist_ok=True)
-    for path, image in zip(paths, images, strict=True):
-        (stem.parent / path).write_bytes(image)
-    caption = pa.struct([("kind", pa.string()), ("text", pa.string())])
-    columns = {"address": urls, "texts": pa.array(captions, pa.list_(caption)), "file": paths}
-    pq.write_table(pa.table(columns), f"{stem}.parquet")
-
-
-LAYOUTS = {
-    "tar": (write_tar, {}),
-    "inline": (write_inline, {"columns": {"url": "address", "captions": "texts", "image": "jpg"}}),
-    "by path": (
-        write_by_path,
-        {"columns": {"url": "address", "captions": "texts", "image": None, "image_path": "file"}},
-    ),
-}
-
-
 def test_feed_draws_the_same_pairs_from_every_layout(curated, sample, tmp_path):
     recipe, _ = curated
     read = {}
-    for layout, (write, options) in LAYOUTS.items():
+    for layout in ("tar", "inline", "by path"):
+        write, options = LAYOUTS[layout]
         folder = tmp_path / layout
         folder.mkdir()
         rewrite(build_config(recipe), folder, write)
-        pool_format = "webdataset" if layout == "tar" else "parquet"
-        pool = {"name": layout, "uri": str(folder), "format": pool_format, **options}
-        other = {**recipe, "pool": pool}
+        other = {**recipe, "pool": {"name": layout, "uri": str(folder), **options}}
         result = curate(build_config(other), progress=lambda *_: None)
         assert result.funnel.dropped["deduplicate", "duplicate"] > 10
         order = Positions(result.curated.num_shards, 0)
@@ -207,9 +153,7 @@ def test_feed_closes_an_item_whose_images_are_missing(curated, tmp_path):
     rewrite(build_config(recipe), tmp_path, write_by_path)
     for path in sorted((tmp_path / "images").iterdir())[::2]:
         path.unlink()
-    columns = LAYOUTS["by path"][1]["columns"]
-    pool = {"name": "holes", "uri": str(tmp_path), "format": "parquet", "columns": columns}
-    other = {**recipe, "pool": pool}
+    other = {**recipe, "pool": {"name": "holes", "uri": str(tmp_path), **LAYOUTS["by path"][1]}}
     where = curate(build_config(other), progress=lambda *_: None).curated
     order = Positions(where.num_shards, 0)
     table = read_window((other, where), Ledger(order), "feed.window_positions=4", run_name="feed-holes")

@@ -192,8 +192,21 @@ KEYS = [
     "s3://key@bucket/pool",
     "https://user:secret@host/mlflow",
     "postgresql://user:secret@host:5432/mlflow",
+    "postgresql://user:s3/cr@sec@host/mlflow",
+    "postgresql://host/mlflow?user=u&password=secret",
+    "https://sec-token@host/mlflow",
 ]
-NO_KEYS = ["s3://bucket/a@b", "s3://bucket/a:b@c", "/home/a:b@c", "https://host:5000", "postgresql://user@host/x", "x"]
+NO_KEYS = [
+    "s3://bucket/a@b",
+    "s3://bucket/a:b@c",
+    "s3://bucket/a?b=c@d",
+    "/home/a:b@c",
+    "https://host:5000",
+    "https://host:5000/a@b",
+    "postgresql://user@host/x",
+    "postgresql://user@host:5432/x?sslmode=require",
+    "x",
+]
 
 
 @pytest.mark.parametrize("uri", KEYS)

@@ -38,12 +38,37 @@ def test_command_with_a_bad_recipe_names_the_key(arguments, words):
     assert_one_clear_sentence(metaclip("curate", *arguments), *words)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--p", "0.1", "--t-en", "20"], ["one of --p and --t-en"]),
+        (["--p", "0.02,1.5"], ["0 to 1", "0.02,1.5"]),
+        (["--p", "nan"], ["0 to 1"]),
+        (["--p", "0.2,0.06"], ["ascending", "0.2,0.06"]),
+        (["--p", "0.2,0.2"], ["ascending"]),
+        (["--p", "0.2;0.3"], ["commas"]),
+        (["--t-en", "0,5"], ["at least 1"]),
+        (["--t-en", "20.5"], ["numbers separated by commas", "20.5"]),
+    ],
+)
+def test_thresholds_of_dials_that_cannot_be_set_say_so(arguments, words, tmp_path):
+    assert_one_clear_sentence(metaclip("thresholds", *arguments, "--root", tmp_path), *words)
+
+
 @pytest.mark.ray
-@pytest.mark.parametrize("command", ["curate", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["curate", "thresholds", "train", "evaluate", "report", "export-pool"])
 def test_command_without_a_pool_says_so_and_writes_nothing(command, tmp_path):
     done = metaclip(command, "--root", tmp_path / "root")
     assert_one_clear_sentence(done, "pool" if command == "curate" else "curate")
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [(["--epoch", "-1"], ["epoch -1"]), (["--format", "zip"], ["zip", "ids"])]
+)
+def test_export_of_what_there_is_not_says_so_and_writes_nothing(option, words, tmp_path):
+    assert_one_clear_sentence(metaclip("export-pool", "--root", tmp_path / "root", *option), *words)
+    assert not (tmp_path / "root").exists()
 
 
 def test_sample_into_a_folder_with_another_sample_is_refused(sample):
@@ -58,6 +83,11 @@ def test_metadata_import_of_an_unknown_language_names_the_file(tmp_path):
     done = metaclip("metadata", "import", lists, "--root", tmp_path / "root")
     assert_one_clear_sentence(done, "klingon")
     assert not (tmp_path / "root").exists()
+
+
+def test_hashes_of_no_folder_says_so(tmp_path):
+    done = metaclip("hashes", tmp_path / "nowhere", "--out", tmp_path / "hashes.parquet")
+    assert_one_clear_sentence(done, "no such folder", "nowhere")
 
 
 def test_metadata_import_of_no_folder_says_so(tmp_path):

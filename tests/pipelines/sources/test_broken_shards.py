@@ -15,6 +15,7 @@ from tests.pipelines.sources.broken_shards import (
     MAX_METADATA_BYTES,
     broken_shards,
 )
+from tests.pipelines.sources.raw_pairs import assert_reads_the_same, read_pairs
 
 SHARDS = broken_shards()
 LIMITS = PoolConfig(
@@ -43,11 +44,24 @@ def test_broken_shard_keeps_its_neighbours_and_is_accounted_for(tmp_path, name):
         assert record["rows_out"] >= 0
 
 
+def read_whole(folder, shard):
+    """Pairs, images and funnel of a shard, read once."""
+    (folder / f"a{shard.suffix}").write_bytes(shard.data)
+    return read_pairs(WebDatasetSource(LIMITS, uri=str(folder)), f"a{shard.suffix}")
+
+
+def test_every_broken_shard_read_whole_gives_what_its_captions_and_its_images_give(tmp_path):
+    for name, shard in SHARDS.items():
+        (tmp_path / f"{name}{shard.suffix}").write_bytes(shard.data)
+        assert_reads_the_same(WebDatasetSource(LIMITS, uri=str(tmp_path)), f"{name}{shard.suffix}")
+
+
 def test_memory_of_reading_the_largest_is_a_few_pieces(tmp_path):
     largest = sorted(SHARDS.values(), key=lambda shard: -len(shard.data))[:6]
     for shard in [*largest, SHARDS["gz-bomb"]]:
-        tracemalloc.start()
-        read(tmp_path, shard)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 8 << 20, shard.name
+        for reads in (read, read_whole):
+            tracemalloc.start()
+            reads(tmp_path, shard)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 8 << 20, shard.name

@@ -3,7 +3,6 @@ import io
 import numpy as np
 import psutil
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,8 @@ from pipelines.config.pool import ColumnsConfig, PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.parquet import ParquetSource
 from pipelines.steady import StoreError
+from tests.pipelines.sources.raw_pairs import assert_reads_the_same, read_pairs
+from tests.pipelines.sources.watched import Watched
 
 SHARD = "deep/00.parquet"
 MIB = 1 << 20
@@ -25,40 +26,6 @@ def config_of(**columns):
     return PoolConfig(
         format="parquet", max_image_bytes=5_000, max_caption_chars=50, columns=ColumnsConfig.model_validate(columns)
     )
-
-
-class Watched:
-    """The local file system, counting what is read; from a byte on, it fails."""
-
-    def __init__(self, fails_from=None):
-        self.num_bytes = 0
-        self.paths = []
-        self.fails_from = fails_from
-
-    def get_file_info(self, what):
-        return pafs.LocalFileSystem().get_file_info(what)
-
-    def open_input_file(self, path):
-        self.paths.append(path)
-        return _WatchedFile(self, pafs.LocalFileSystem().open_input_file(path))
-
-
-class _WatchedFile:
-    def __init__(self, store, file):
-        self._store, self._file = store, file
-
-    def size(self):
-        return self._file.size()
-
-    def read_at(self, length, offset):
-        if self._store.fails_from is not None and offset + length > self._store.fails_from:
-            raise OSError("AWS Error SLOW_DOWN")
-        data = self._file.read_at(length, offset)
-        self._store.num_bytes += len(data)
-        return data
-
-    def close(self):
-        self._file.close()
 
 
 class Pool:
@@ -144,6 +111,7 @@ def test_captions_of_every_form_are_read(pool, captions, expected):
     assert [[(c["kind"], c["text"]) for c in pair["captions"]] for pair in pairs] == expected
     assert [(pair["shard"], pair["row"]) for pair in pairs] == [(3, 0), (3, 1)]
     assert [pair["pair_id"] for pair in pairs] == [pair_id(f"http://host/{row}", "") for row in range(2)]
+    assert [pair["url"] for pair in pairs] == ["http://host/0", "http://host/1"]
     assert pool.images(pairs) == [b"image 0", b"image 1"]
 
 
@@ -181,6 +149,18 @@ def test_pair_without_url_is_named_by_shard_and_key_or_row(pool, url, tmp_path):
         assert [pair["pair_id"] for pair in pairs] == [pair_id(None, f"{SHARD}/{key}") for key in (keys[0], 1)]
 
 
+def test_pairs_that_state_their_id_keep_it_and_others_are_named_by_url_or_row(tmp_path):
+    stated = ["0a" * 12, "0b" * 12, "0A" * 12, None, ""]
+    urls = ["http://host/0", None, "http://host/2", "http://host/3", None]
+    pairs = Pool(tmp_path, pair_id="id").read(table_of(["a"] * 5, urls=urls, id=stated))
+    by_url = [pair_id(url, f"{SHARD}/{row}") for row, url in enumerate(urls)]
+    assert [pair["pair_id"] for pair in pairs] == [*stated[:2], *by_url[2:]]
+    pairs = Pool(tmp_path).read(
+        table_of(["a"] * 5, urls=urls, pair_id=stated)
+    )  # a column that the recipe does not name
+    assert [pair["pair_id"] for pair in pairs] == by_url
+
+
 def test_pool_without_a_url_column_is_named_by_row(tmp_path):
     (pair,) = Pool(tmp_path, url=None).read(table_of(["a"]).drop_columns("url"))
     assert pair["pair_id"] == pair_id(None, f"{SHARD}/0")
@@ -191,6 +171,7 @@ def test_images_that_are_missing_or_too_large_are_told_when_they_are_asked_for(p
     expected = [b"x", DropReason.NO_IMAGE, DropReason.IMAGE_BYTES_OVER_LIMIT, b"x" * 5_000]
     assert pool.images(pairs) == expected
     assert pool.images([]) == []
+    assert_reads_the_same(pool.source, SHARD, batch_bytes=5_000)
 
 
 @settings(deadline=None, max_examples=50)
@@ -204,6 +185,7 @@ def test_any_rows_of_any_row_groups_give_their_images(pool, good, group_rows, ba
     kept = [pair for pair in pairs if data.draw(st.booleans())]
     assert pool.images(kept) == [images[pair["row"]] for pair in kept]
     assert_adds_up(pool, pairs)
+    assert_reads_the_same(pool.source, SHARD, batch_rows=batch_rows, batch_bytes=data.draw(st.integers(0, 9_000)))
 
 
 def assert_adds_up(pool, pairs):
@@ -233,6 +215,15 @@ def test_kept_images_read_no_row_group_without_one(pool, monkeypatch):
     pool.store.num_bytes = 0
     assert list(pool.source.read_images(SHARD, [11, 14, 37], [1, 1, 1])) == [LARGE[11], LARGE[14], LARGE[37]]
     assert 2 * MIB > pool.store.num_bytes > 1 * MIB  # of 6
+
+
+def test_pairs_are_read_with_their_images_once(pool, monkeypatch):
+    monkeypatch.setattr(pool.source, "_pool", PoolConfig(format="parquet"))
+    pool.put(table_of([f"text {row}" for row in range(60)], images=LARGE), row_group_size=10)
+    pool.store.num_bytes = 0
+    pairs, images, _ = read_pairs(pool.source, SHARD, batch_bytes=MIB)
+    assert (len(pairs), images) == (60, LARGE)
+    assert pool.store.num_bytes < (pool.folder / SHARD).stat().st_size + 80_000  # and the footer
 
 
 def test_images_are_read_lazily(pool, monkeypatch):
@@ -272,6 +263,7 @@ def test_images_by_path_are_read_from_below_the_pool_alone(tmp_path):
     assert pool.dropped(Stage.READ) == {DropReason.NO_IMAGE: len(OUTSIDE)}
     assert pool.images(pairs) == list(PATHS.values())
     assert pool.images(pairs[1::2]) == list(PATHS.values())[1::2]
+    assert_reads_the_same(pool.source, SHARD)
     everything = [{"image_offset": row, "image_length": 1} for row in range(len(files))]
     assert pool.images(everything) == [DropReason.NO_IMAGE] * len(OUTSIDE) + list(PATHS.values())
 
@@ -368,6 +360,7 @@ def test_images_of_garbage_are_broken_and_their_neighbours_are_not(pool):
     pairs = pool.read(bytes(data))
     expected = [DropReason.IMAGE_BROKEN if 30 <= row < 40 else f"image {row}".encode() for row in range(70)]
     assert pool.images(pairs) == expected
+    assert_reads_the_same(pool.source, SHARD)
 
 
 def test_store_that_fails_is_an_error_and_no_reason_to_drop(pool):
@@ -413,6 +406,7 @@ def assert_survives(pool, data):
     if not pool.dropped(Stage.SHARDS):
         images = pool.images(pairs)
         assert len(images) == len(pairs)
+    assert_reads_the_same(pool.source, SHARD)
 
 
 CODECS = [

@@ -11,6 +11,7 @@ from pipelines.config import build_config
 from pipelines.errors import UserError
 from pipelines.sources.base import open_source
 from tests.faults import evenly, faulty
+from tests.pipelines.sources.raw_pairs import read_pairs
 from tests.stores import BUCKET
 
 BY_PATH = {"image": None, "image_path": "file"}
@@ -45,7 +46,7 @@ def pools(sample, store, tmp_path_factory):
 
 
 def everything(section, uri):
-    """Names, pairs, every other image and funnel of a pool."""
+    """Names, and of each shard pairs, every other image and funnel; then the same with all images at once."""
     source = open_source(build_config({"pool": {**section, "uri": str(uri)}}))
     listed = source.list_shards()
     found = [listed.select(["name", "size"]).to_pylist()]
@@ -55,6 +56,7 @@ def everything(section, uri):
         kept = pairs.take(list(range(0, pairs.num_rows, 2)))
         images = source.read_images(name, kept["image_offset"].to_pylist(), kept["image_length"].to_pylist())
         found.append((pairs.to_pylist(), list(images), funnel.to_records()))
+        found.append(read_pairs(source, name, batch_bytes=1 << 20))
     return found
 
 

@@ -1,8 +1,10 @@
+import functools
 import gzip
 import io
 import itertools
 import json
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,8 @@ from metaclip_core.records import PAIR, DropReason, Stage, check
 from pipelines.config.pool import PoolConfig
 from pipelines.errors import UserError
 from pipelines.sources.webdataset import WebDatasetSource
+from tests.pipelines.sources.raw_pairs import assert_reads_the_same, read_pairs
+from tests.pipelines.sources.watched import Watched
 
 LIMITS = PoolConfig(max_image_bytes=5_000, max_metadata_bytes=3_000, max_caption_chars=50)
 SHARD = "deep/00.tar"
@@ -84,6 +88,7 @@ def test_members_of_a_key_in_any_order_are_one_pair(pool, order):
     (pair,) = pool.read(archive_of(*[(name, contents[name]) for name in order], ("b.jpg", b""), ("b.txt", b"x")))[:1]
     assert pair["captions"] == [{"kind": "alt", "text": "one"}, {"kind": "alt", "text": "two"}]
     assert (pair["shard"], pair["row"], pair["pair_id"]) == (3, 0, pair_id("http://host/a.jpg", ""))
+    assert pair["url"] == "http://host/a.jpg"
     assert pool.images([pair]) == [b"image"]
 
 
@@ -305,9 +310,21 @@ def test_pair_without_url_is_named_by_shard_and_key(pool, url):
     assert pair["pair_id"] == pair_id(None, f"{SHARD}/k")
 
 
+def test_pair_that_states_its_id_keeps_it_with_and_without_a_url(pool):
+    for url in ("http://host/a.jpg", None):
+        (pair,) = pool.read(archive_of(("k.jpg", b"i"), ("k.json", metadata("x", url=url, pair_id="0a" * 12))))
+        assert (pair["pair_id"], pair["url"]) == ("0a" * 12, url)
+
+
+@pytest.mark.parametrize("stated", ["", "0A" * 12, "0a" * 13, 7, None, ["0a" * 12], {}])
+def test_pair_that_states_no_sound_id_is_named_by_its_url(pool, stated):
+    (pair,) = pool.read(archive_of(("k.jpg", b"i"), ("k.json", metadata("x", pair_id=stated))))
+    assert pair["pair_id"] == pair_id("http://host/a.jpg", "")
+
+
 def test_url_with_a_lone_surrogate_is_a_name_like_any_other(pool):
     (pair,) = pool.read(archive_of(("k.jpg", b"i"), ("k.json", metadata("x", url="http://\ud800"))))
-    assert len(pair["pair_id"]) == 24
+    assert (len(pair["pair_id"]), pair["url"]) == (24, "http://?")
 
 
 def sample_members(number, *, bad=False):
@@ -328,6 +345,7 @@ def test_rows_count_bad_keys_and_offsets_point_at_the_images(pool, bad, batch_ro
     assert pool.images(pairs) == [contents[f"{number}.jpg"] for number in good]
     assert pool.images(pairs[::-1]) == [contents[f"{number}.jpg"] for number in good[::-1]]
     assert_adds_up(pool, pairs)
+    assert_reads_the_same(pool.source, SHARD, batch_rows=batch_rows, batch_bytes=1_500)
 
 
 def test_batches_of_any_size_hold_the_same_rows(pool):
@@ -336,6 +354,55 @@ def test_batches_of_any_size_hold_the_same_rows(pool):
 
 
 SEVEN = [member for number in range(7) for member in sample_members(number)]
+
+
+class CountedStore(pafs.FSSpecHandler):
+    """A store that counts the bytes it sends."""
+
+    num_bytes = 0
+
+    def open_input_file(self, path):
+        return pa.PythonFile(_Counted(self, self.fs.cat_file(path)), mode="r")
+
+
+class _Counted(io.BytesIO):
+    def __init__(self, store, data):
+        super().__init__(data)
+        self._store = store
+
+    def read(self, length=-1):
+        data = super().read(length)
+        self._store.num_bytes += len(data)
+        return data
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_pairs_are_read_with_their_images_once(tmp_path, name):
+    fsspec = pytest.importorskip("fsspec")
+    noise = [(f"{i}{end}", data) for i in range(900) for end, data in ((".jpg", RNG.bytes(4_000)), (".txt", b"x"))]
+    data = archive_of(*noise)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    source, store = WebDatasetSource(LIMITS, uri=str(tmp_path)), CountedStore(fsspec.filesystem("file"))
+    source._filesystem = pafs.PyFileSystem(store)
+    pairs, images, _ = read_pairs(source, name)
+    assert (len(pairs), images) == (900, [data for _, data in noise[::2]])
+    assert store.num_bytes <= (tmp_path / name).stat().st_size
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_memory_of_pairs_with_images_is_a_few_batches(tmp_path, name):
+    data = archive_of(
+        *[(f"{i}{end}", part) for i in range(5_000) for end, part in ((".jpg", bytes(5_000)), (".txt", b"x"))]
+    )
+    (tmp_path / name).write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
+    source = WebDatasetSource(LIMITS, uri=str(tmp_path))
+    tracemalloc.start()
+    batches = source.read_pairs(name, shard=0, batch_rows=10_000, batch_bytes=1 << 20, funnel=Funnel())
+    assert sum(pairs.table.num_rows for pairs in batches) == 5_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(data) > 30_000_000
+    assert peak < 9 << 20
 
 
 def test_shard_that_is_cut_keeps_what_stands_before_the_cut_and_is_counted(pool):
@@ -397,6 +464,27 @@ def test_broken_header_costs_its_pair_and_no_other(pool):
     assert [texts_of(pair) for pair in pairs] == [texts_of(pair) for pair in whole[:3] + whole[4:]]
     assert pool.dropped(Stage.READ) == {DropReason.BAD_MEMBER: 1, DropReason.NO_IMAGE: 1}
     assert pool.dropped(Stage.SHARDS) == {}
+
+
+@pytest.mark.parametrize("name", ["large.tar", "large.tgz"])
+def test_passes_over_a_shard_read_each_byte_once(tmp_path, name):
+    members = [(f"{row}.{suffix}", data) for row in range(40) for suffix, data in large_pair()]
+    data = archive_of(*members)
+    (tmp_path / name).write_bytes(gzip.compress(data, 1) if name.endswith("tgz") else data)
+    size = (tmp_path / name).stat().st_size
+    source = WebDatasetSource(PoolConfig(), uri=str(tmp_path))
+    options = {"shard": 0, "batch_rows": 10, "funnel": Funnel()}
+    for read in (source.read_captions, functools.partial(source.read_pairs, batch_bytes=1 << 20)):
+        source._filesystem = Watched()
+        assert sum(1 for _ in read(name, **options)) >= 4
+        reads = source._filesystem.reads
+        assert len(reads) > 2
+        assert [offset for offset, _ in reads] == [0, *itertools.accumulate(length for _, length in reads[:-1])]
+        assert size - 20 * 512 <= source._filesystem.num_bytes <= size  # behind an archive's end stand zeros
+
+
+def large_pair():
+    return [("jpg", RNG.bytes(100_000)), ("json", metadata("a caption"))]
 
 
 class EarlyEnd(pafs.FSSpecHandler):

@@ -1,0 +1,45 @@
+"""The driver's side of the board: takes down what workers post, for whoever watches and for the record."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from pipelines.delivery import Delivery
+from pipelines.tracking import Record
+
+_POLL_S = 1.0
+_LOSS = "train/loss"
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@contextmanager
+def reading(board: Any, record: Record, report: Report) -> Iterator[None]:  # noqa: ANN401 - an actor's handle
+    """While the block runs, hand all that is posted to `report`, and its metrics to the record."""
+    stop = threading.Event()
+    with Delivery(record) as delivery:
+
+        def take() -> None:
+            for post in ray.get(board.take.remote()):
+                report(post)
+                delivery.put(post)
+                if _LOSS in post:  # once more, against what was seen
+                    delivery.put({"step": post["samples_seen"], f"by_samples/{_LOSS}": post[_LOSS]})
+
+        def watch() -> None:
+            while not stop.wait(_POLL_S):
+                take()
+
+        thread = threading.Thread(target=watch, name="board", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            take()
