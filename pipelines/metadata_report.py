@@ -18,7 +18,7 @@ from metaclip_core.metadata.merge import MergeDrop
 from metaclip_core.metadata.store import Manifest
 from pipelines.pages import template, without_secrets
 
-_SHOWN_BY_THEMSELVES = ("files", "merged", "missing")  # keys of `provenance.provenance`
+_SHOWN_BY_THEMSELVES = ("files", "merged", "missing", "num_words", "funnel")  # keys of `provenance.provenance`
 _NUM_COLOURS = 6  # of the template
 
 
@@ -36,6 +36,7 @@ class _Bar:
 class _Language:
     name: str
     entries: int
+    num_words: int | None  # of its Wikipedias; `other` has many, each with a number of its own
     bars: list[_Bar]
     samples: Mapping[str, list[str]]
 
@@ -51,8 +52,9 @@ def metadata_page(manifest: Manifest, samples: Mapping[str, Mapping[str, list[st
     provenance = manifest.provenance
     merged = provenance.get("merged", {})
     sources = _sources(manifest, merged)
-    languages = _languages(manifest, sources, merged, samples)
-    funnel = _funnel(sources, merged.values())
+    num_words = provenance.get("num_words", {})
+    languages = _languages(manifest, sources, merged, num_words, samples)
+    offers = _offers(sources, merged.values())
     rest = {key: value for key, value in provenance.items() if key not in _SHOWN_BY_THEMSELVES}
     return template("metadata.html").render(
         name=name,
@@ -61,8 +63,10 @@ def metadata_page(manifest: Manifest, samples: Mapping[str, Mapping[str, list[st
         languages=languages,
         other=OTHER,
         num_entries=sum(manifest.num_entries.values()),
-        funnel=funnel,
-        reasons=[str(reason) for reason in MergeDrop if any(line.dropped[reason] for line in funnel)],
+        has_words=bool(num_words),
+        offers=offers,
+        reasons=[str(reason) for reason in MergeDrop if any(line.dropped[reason] for line in offers)],
+        funnel=provenance.get("funnel"),
         files=provenance.get("files", []),
         missing=provenance.get("missing"),
         settings=yaml.safe_dump(without_secrets(rest), sort_keys=False, allow_unicode=True, width=1000),
@@ -79,6 +83,7 @@ def _languages(
     manifest: Manifest,
     sources: list[str],
     merged: Mapping[str, Mapping[str, Any]],
+    num_words: Mapping[str, int],
     samples: Mapping[str, Mapping[str, list[str]]],
 ) -> list[_Language]:
     """Languages, most entries first."""
@@ -87,6 +92,7 @@ def _languages(
         _Language(
             name=language,
             entries=entries,
+            num_words=None if language == OTHER else num_words.get(language),
             bars=[
                 _Bar(
                     source=source,
@@ -107,14 +113,14 @@ def _cap_reached(merged: Mapping[str, Mapping[str, Any]], language: str, source:
 
 
 @dataclass(frozen=True)
-class _SourceFunnel:
+class _SourceOffer:
     source: str
     offered: int
     dropped: Counter[str]
     kept: int
 
 
-def _funnel(sources: list[str], merged: Iterable[Mapping[str, Any]]) -> list[_SourceFunnel]:
+def _offers(sources: list[str], merged: Iterable[Mapping[str, Any]]) -> list[_SourceOffer]:
     """What became of each source, languages added up."""
     offered: Counter[str] = Counter()
     kept: Counter[str] = Counter()
@@ -125,5 +131,5 @@ def _funnel(sources: list[str], merged: Iterable[Mapping[str, Any]]) -> list[_So
             kept[source] += statistics["kept"]
             dropped.setdefault(source, Counter()).update(statistics["dropped"])
     return [
-        _SourceFunnel(source, offered[source], dropped[source], kept[source]) for source in sources if source in dropped
+        _SourceOffer(source, offered[source], dropped[source], kept[source]) for source in sources if source in dropped
     ]

@@ -21,8 +21,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from metaclip_core.funnel import Funnel
 from metaclip_core.languages import Namespace, is_label
 from metaclip_core.metadata.compressed import Compression
+
+FILES_STAGE = "wikipedia files"  # of the funnel
+
+
+class FileDrop(StrEnum):
+    """Why a file of the folder is not read."""
+
+    UNKNOWN = "wikipedia_file_unknown"  # no Wikipedia's, or no articles
+    OTHER_EDITION = "wikipedia_file_other_edition"  # a better one of the same dump is read
+    LANGUAGE_UNWANTED = "wikipedia_file_language_unwanted"
 
 
 class InputKind(StrEnum):
@@ -64,10 +75,11 @@ class _Edition:
     rank: int
 
 
-def find_inputs(names: Iterable[str]) -> list[InputFile]:
+def find_inputs(names: Iterable[str], *, funnel: Funnel) -> list[InputFile]:
     """The files to read, in order of their names, of a folder that holds `names`.
 
-    Whole before parts, and multistream before one stream. What is no Wikipedia's is left out: compare, to say so.
+    Whole before parts, and multistream before one stream. The funnel gets all files in a stage FILES_STAGE, and those
+    that are not read; the index of one that is counts as read.
 
     Raises:
         ValueError: a Wikipedia is there from two dates, or as a dump and as text: which one is meant?
@@ -79,13 +91,19 @@ def find_inputs(names: Iterable[str]) -> list[InputFile]:
             found[match["wiki"]].append((_edition(match), _dump(name, match, known)))
         elif (match := _TEXT.fullmatch(name)) and not _INDEX.search(name):
             found[match["wiki"]].append((_Edition(date="text", rank=0), _text(name, match)))
-    chosen = [
-        file
-        for wiki, files in found.items()
-        if is_label(wiki, namespace=Namespace.WIKIPEDIA)
-        for file in _one(wiki, files)
-    ]
-    return sorted(chosen, key=lambda file: file.name)
+    wikipedias = {wiki: files for wiki, files in found.items() if is_label(wiki, namespace=Namespace.WIKIPEDIA)}
+    chosen = sorted(
+        (file for wiki, files in wikipedias.items() for file in _one(wiki, files)), key=lambda file: file.name
+    )
+    num_known = len(_with_indexes(file for files in wikipedias.values() for _, file in files))
+    funnel.enter(FILES_STAGE, len(known))
+    funnel.drop(FILES_STAGE, FileDrop.UNKNOWN, len(known) - num_known)
+    funnel.drop(FILES_STAGE, FileDrop.OTHER_EDITION, num_known - len(_with_indexes(chosen)))
+    return chosen
+
+
+def _with_indexes(files: Iterable[InputFile]) -> set[str]:
+    return {name for file in files for name in (file.name, file.index) if name is not None}
 
 
 def _dump(name: str, match: re.Match[str], known: frozenset[str]) -> InputFile:

@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from metaclip_core.metadata.parts import Database, database, execute_by_parts
 from metaclip_core.metadata.ranking import BigramRanking
 from metaclip_core.metadata.segmentation import separator
 from metaclip_core.records import check
@@ -37,14 +38,20 @@ NGRAMS = pa.schema([("entry", pa.string()), ("score", pa.float64()), ("count", p
 
 _UNIGRAMS, _BIGRAMS = "unigrams", "bigrams"
 _RUN_ROWS = 1 << 16  # of a row group, which is what reading holds
-
-
 _WEIGHT_EXPONENT = 0.7
 _WEIGHT_QUANTILE = 0.3
 
 
-def write_runs(phrases: Iterable[list[str]], filesystem: fs.FileSystem, path: str, *, max_distinct: int) -> int:
-    """Count the words and bigrams of `phrases` into the folder `path`, which is emptied first. Returns the words.
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """What was counted."""
+
+    names: list[str]  # of files
+    num_words: int
+
+
+def write_runs(phrases: Iterable[list[str]], filesystem: fs.FileSystem, path: str, *, max_distinct: int) -> Runs:
+    """Count the words and bigrams of `phrases` into the folder `path`, which is emptied first.
 
     Args:
         phrases: words that are neighbours; a bigram never goes from one to the next.
@@ -56,90 +63,83 @@ def write_runs(phrases: Iterable[list[str]], filesystem: fs.FileSystem, path: st
     filesystem.delete_dir_contents(path)
     unigrams: Counter[str] = Counter()
     bigrams: Counter[tuple[str, str]] = Counter()
-    num_words = num_runs = 0
+    names: list[str] = []
+    num_words = 0
     for phrase in phrases:
         num_words += len(phrase)
         unigrams.update(phrase)
         bigrams.update(pairwise(phrase))
         if len(unigrams) + len(bigrams) >= max_distinct:
-            _write_run(unigrams, bigrams, filesystem, path, number=num_runs)
-            num_runs += 1
-    _write_run(unigrams, bigrams, filesystem, path, number=num_runs)
-    return num_words
+            names += _write_run(unigrams, bigrams, filesystem, path, number=len(names) // 2)
+    names += _write_run(unigrams, bigrams, filesystem, path, number=len(names) // 2)
+    return Runs(names=names, num_words=num_words)
 
 
 def _write_run(
     unigrams: Counter[str], bigrams: Counter[tuple[str, str]], filesystem: fs.FileSystem, path: str, *, number: int
-) -> None:
-    """Write both counters and empty them."""
+) -> list[str]:
+    """Write both counters and empty them. Returns the names of their files."""
     words = pa.table([list(unigrams), list(unigrams.values())], schema=UNIGRAM_COUNTS)
     unigrams.clear()
     firsts, seconds = ([pair[side] for pair in bigrams] for side in (0, 1))
     pairs = pa.table([firsts, seconds, list(bigrams.values())], schema=BIGRAM_COUNTS)
     bigrams.clear()
-    for kind, table in ((_UNIGRAMS, words), (_BIGRAMS, pairs)):
-        name = f"{path}/{kind}-{number:05d}.parquet"
-        pq.write_table(table, name, filesystem=filesystem, compression="zstd", row_group_size=_RUN_ROWS)
+    names = [f"{kind}-{number:05d}.parquet" for kind in (_UNIGRAMS, _BIGRAMS)]
+    for name, table in zip(names, (words, pairs), strict=True):
+        pq.write_table(table, f"{path}/{name}", filesystem=filesystem, compression="zstd", row_group_size=_RUN_ROWS)
+    return names
 
 
 @contextmanager
-def totals(
-    filesystem: fs.FileSystem, folders: Iterable[str], *, scratch: str, memory_bytes: int
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The summed runs of `folders`, as a database for `unigram_entries` and `bigram_entries`.
+def totals(filesystem: fs.FileSystem, runs: Sequence[str], *, scratch: str, memory_bytes: int) -> Iterator[Database]:
+    """The summed runs of a language, as a database for `unigram_entries` and `bigram_entries`.
 
     Args:
-        filesystem: holds `folders`.
-        folders: of `write_runs`, all those of one language.
+        filesystem: holds `runs`.
+        runs: paths of all runs of `write_runs`.
         scratch: an empty folder of this machine, for the database and what does not fit in memory: up to a few times
             the runs.
         memory_bytes: for DuckDB; some hundred megabytes come on top.
 
     Raises:
         SchemaError: a file is no run.
-        duckdb.Error: a run cannot be read to its end (the message quotes the store's), or `scratch` is full.
+        OSError: the store failed.
+        duckdb.Error: `scratch` is full.
     """
-    runs = [file.path for folder in folders for file in filesystem.get_file_info(fs.FileSelector(folder))]
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "threads": 1,
-        "memory_limit": f"{memory_bytes}B",
-        "temp_directory": f"{scratch}/spill",
-    }
-    with duckdb.connect(f"{scratch}/totals.duckdb", config=config) as connection:
-        connection.execute("SET preserve_insertion_order = false")
+    with database(scratch, memory_bytes=memory_bytes) as summed:
         for kind, schema in ((_UNIGRAMS, UNIGRAM_COUNTS), (_BIGRAMS, BIGRAM_COUNTS)):
-            paths = sorted(path for path in runs if path.rpartition("/")[2].startswith(f"{kind}-"))
-            for path in paths:
-                check(pq.read_schema(path, filesystem=filesystem).empty_table(), schema, stage=path)
-            connection.register("runs", pa.RecordBatchReader.from_batches(schema, _batches(filesystem, paths, schema)))
-            keys = ", ".join(schema.names[:-1])
-            connection.execute(
-                f"CREATE TABLE {kind} AS SELECT {keys}, sum(count)::BIGINT AS count FROM runs GROUP BY {keys}"  # noqa: S608  our names
+            keys = schema.names[:-1]
+            columns = ", ".join(keys)
+            summed.connection.execute(f"CREATE TABLE {kind} ({' VARCHAR, '.join(keys)} VARCHAR, count BIGINT)")
+            execute_by_parts(
+                summed,
+                f"INSERT INTO {kind} SELECT {columns}, sum(count) FROM part GROUP BY {columns}",  # noqa: S608  our names
+                _batches(filesystem, [run for run in runs if run.rpartition("/")[2].startswith(f"{kind}-")], schema),
+                keys=keys,
+                schema=schema,
             )
-            connection.unregister("runs")
-        yield connection
+        yield summed
 
 
-def _batches(filesystem: fs.FileSystem, paths: list[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for path in paths:
+def _batches(filesystem: fs.FileSystem, runs: Iterable[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for path in sorted(runs):
         with filesystem.open_input_file(path) as file:
             run = pq.ParquetFile(file)
+            check(run.schema_arrow.empty_table(), schema, stage=path)
             for number in range(run.num_row_groups):
                 yield from run.read_row_group(number, columns=schema.names).to_batches()
 
 
-def unigram_entries(
-    connection: duckdb.DuckDBPyConnection, *, top_share: float, max_entries: int, min_count: int
-) -> pa.Table:
+def unigram_entries(summed: Database, *, top_share: float, max_entries: int, min_count: int) -> pa.Table:
     """The most frequent words: NGRAMS, by count, ties by entry; the score is the count.
 
     They are the first `top_share` of all distinct words, rounded up, at most `max_entries`; then those with at least
     `min_count`.
     """
-    num_distinct = _number(connection, "SELECT count(*) FROM unigrams")
+    num_distinct = _number(summed, "SELECT count(*) FROM unigrams")
     num_entries = min(max_entries, math.ceil(Fraction(str(top_share)) * num_distinct))
     found = _rows(
-        connection,
+        summed,
         "SELECT word AS entry, count::DOUBLE AS score, count FROM unigrams WHERE count >= $min_count "
         "ORDER BY count DESC, entry LIMIT $num_entries",
         min_count=min_count,
@@ -149,7 +149,7 @@ def unigram_entries(
 
 
 def bigram_entries(
-    connection: duckdb.DuckDBPyConnection,
+    summed: Database,
     language: str,
     *,
     ranking: BigramRanking,
@@ -162,7 +162,7 @@ def bigram_entries(
     Where two pairs of words make one entry (東京|都 and 東|京都), its score is the better one and its count the sum.
 
     Args:
-        connection: of `totals`.
+        summed: by `totals`.
         language: what the words of a bigram are joined by follows from it.
         ranking: PMI takes those with PMI > `pmi_min`, the score is the PMI. WEIGHTED takes those with a score > 0; its
             PMI_30% is the smallest PMI that at least 30 % of the language's bigrams with `min_count` do not exceed.
@@ -170,46 +170,67 @@ def bigram_entries(
         max_entries: the number of bigrams at most.
         min_count: a bigram's, in the whole language.
     """
-    num_words = _number(connection, "SELECT coalesce(sum(count), 0)::BIGINT FROM unigrams")
-    connection.execute(
+    _score(summed, language, min_count=min_count)
+    is_weighted = ranking is BigramRanking.WEIGHTED
+    scores = summed.connection.cursor().sql(
+        "SELECT entry, round(power(count + 1, $exponent) * (pmi - $base), 6) AS score, count FROM scored",
+        params={
+            "exponent": _WEIGHT_EXPONENT if is_weighted else 0.0,
+            "base": _pmi_quantile(summed) if is_weighted else 0.0,
+        },
+    )
+    summed.connection.execute("CREATE OR REPLACE TABLE entries (entry VARCHAR, score DOUBLE, count BIGINT)")
+    execute_by_parts(
+        summed,
+        "INSERT INTO entries SELECT entry, max(score), sum(count) FROM part GROUP BY entry HAVING max(score) > $bound",
+        scores.to_arrow_reader(_RUN_ROWS),
+        keys=["entry"],
+        schema=NGRAMS,
+        bound=0.0 if is_weighted else pmi_min,
+    )
+    best = "SELECT * FROM entries ORDER BY score DESC, entry LIMIT $max_entries"
+    return check(_rows(summed, best, max_entries=max_entries), NGRAMS, stage="bigrams")
+
+
+def _score(summed: Database, language: str, *, min_count: int) -> None:
+    """Make the table `scored` (entry, count, pmi) of the bigrams with at least `min_count`.
+
+    The words of such a bigram are as frequent. Each join is a query of its own, for which there is all the memory.
+    """
+    num_words = _number(summed, "SELECT coalesce(sum(count), 0)::BIGINT FROM unigrams")
+    summed.connection.execute(
+        """
+        CREATE OR REPLACE TABLE half_scored AS
+        SELECT first, second, pair.count AS count, word.count AS first_count
+        FROM bigrams pair JOIN unigrams word ON word.word = pair.first
+        WHERE pair.count >= $min_count AND word.count >= $min_count
+        """,
+        {"min_count": min_count},
+    )
+    summed.connection.execute(
         """
         CREATE OR REPLACE TABLE scored AS
         SELECT first || $separator || second AS entry, pair.count AS count,
-            round(log2(pair.count::DOUBLE * $num_words / (a.count::DOUBLE * b.count::DOUBLE)), 6) AS pmi
-        FROM bigrams pair JOIN unigrams a ON a.word = pair.first JOIN unigrams b ON b.word = pair.second
-        WHERE pair.count >= $min_count
+            round(log2(pair.count::DOUBLE * $num_words / (first_count::DOUBLE * word.count::DOUBLE)), 6) AS pmi
+        FROM half_scored pair JOIN unigrams word ON word.word = pair.second
+        WHERE word.count >= $min_count
         """,
         {"separator": separator(language), "num_words": float(num_words), "min_count": min_count},
     )
-    base = _pmi_quantile(connection) if ranking is BigramRanking.WEIGHTED else 0.0
-    found = _rows(
-        connection,
-        """
-        SELECT entry, max(score) AS score, sum(count)::BIGINT AS count
-        FROM (
-            SELECT entry, count, round(power(count + 1, $exponent) * (pmi - $base), 6) AS score FROM scored
-        )
-        GROUP BY entry HAVING max(score) > $score_min ORDER BY score DESC, entry LIMIT $max_entries
-        """,
-        exponent=_WEIGHT_EXPONENT if ranking is BigramRanking.WEIGHTED else 0.0,
-        base=base,
-        score_min=0.0 if ranking is BigramRanking.WEIGHTED else pmi_min,
-        max_entries=max_entries,
-    )
-    return check(found, NGRAMS, stage="bigrams")
+    summed.connection.execute("DROP TABLE half_scored")
 
 
-def _pmi_quantile(connection: duckdb.DuckDBPyConnection) -> float:
+def _pmi_quantile(summed: Database) -> float:
     """PMI_30% of the scored bigrams, 0 where there are none. Sorted: a quantile would hold all in memory."""
-    num_bigrams = _number(connection, "SELECT count(*) FROM scored")
+    num_bigrams = _number(summed, "SELECT count(*) FROM scored")
     rank = max(math.ceil(Fraction(str(_WEIGHT_QUANTILE)) * num_bigrams), 1)
-    found = _rows(connection, "SELECT pmi FROM scored ORDER BY pmi LIMIT 1 OFFSET $skip", skip=rank - 1)
+    found = _rows(summed, "SELECT pmi FROM scored ORDER BY pmi LIMIT 1 OFFSET $skip", skip=rank - 1)
     return float(found["pmi"][0].as_py()) if found.num_rows else 0.0
 
 
-def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    return int(_rows(connection, query)[0][0].as_py())
+def _number(summed: Database, query: str) -> int:
+    return int(_rows(summed, query)[0][0].as_py())
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, query: str, **parameters: float) -> pa.Table:
-    return connection.sql(query, params=parameters).to_arrow_table()
+def _rows(summed: Database, query: str, **parameters: float) -> pa.Table:
+    return summed.connection.sql(query, params=parameters).to_arrow_table()

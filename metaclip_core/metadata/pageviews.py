@@ -34,8 +34,9 @@ _BLOCK_BYTES = 8 << 20
 
 
 class FileDrop(StrEnum):
-    """What is wrong with an hourly file."""
+    """Why a file is not read, or not to its end."""
 
+    UNKNOWN = "views_file_unknown"  # of another name than hourly files have
     EMPTY = "views_file_empty"
     TRUNCATED = "views_file_truncated"  # or corrupt; whole lines before the cut are kept
     UNREADABLE = "views_file_unreadable"  # no gzip at all

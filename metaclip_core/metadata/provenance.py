@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from metaclip_core.funnel import Funnel
 from metaclip_core.metadata.merge import MergedSource
 
 
@@ -26,6 +27,8 @@ def provenance(
     files: Iterable[SourceFile],
     merged: Mapping[str, Mapping[str, MergedSource]],
     missing: Iterable[str],
+    num_words: Mapping[str, int],
+    funnel: Funnel,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The provenance of a manifest (`store.write_metadata`), as JSON for people and for the page of `pipelines`.
@@ -34,6 +37,8 @@ def provenance(
         files: that were read; listed by source and name.
         merged: language → source → what `merge` made of it.
         missing: optional sources, or languages of them, that were not there, in words.
+        num_words: language → the words that its n-grams were counted in.
+        funnel: of all that was read.
         settings: limits and choices, JSON.
     """
     return {
@@ -43,5 +48,7 @@ def provenance(
             for language, by_source in sorted(merged.items())
         },
         "missing": sorted(missing),
+        "num_words": dict(num_words),
+        "funnel": funnel.to_records(),
         "settings": dict(settings),
     }

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
+from metaclip_core.metadata.pageview_lines import VIEWS
+from metaclip_core.metadata.parts import database, execute_by_parts
 from metaclip_core.metadata.store import OFFERED
 
-_QUERY = """
-    SELECT title AS entry, CAST(sum(views) AS DOUBLE) AS score FROM runs
-    GROUP BY title HAVING sum(views) >= ? ORDER BY sum(views) DESC, title
-"""
+_COUNTS = pa.schema([VIEWS.field("title"), VIEWS.field("views")])
 
 
 def total_views(
@@ -24,8 +22,8 @@ def total_views(
     *,
     language: str,
     min_views: int,
-    memory_limit: str,
-    temp_directory: str,
+    scratch: str,
+    memory_bytes: int,
 ) -> pa.Table:
     """The titles of `language`, OFFERED, by views; equal ones by code point. The same however the runs were split.
 
@@ -34,27 +32,31 @@ def total_views(
         runs: paths of all runs of `pageviews.count_views`; only row groups of the language are read.
         language: a metadata language.
         min_views: titles with fewer are left out.
-        memory_limit: of the sums, as DuckDB writes it: `1GB`. What does not fit goes to `temp_directory`; the
-            result itself comes on top.
-        temp_directory: on this machine.
+        scratch: an empty folder of this machine, for what does not fit in memory.
+        memory_bytes: for DuckDB; some hundred megabytes and the result come on top.
+
+    Raises:
+        OSError: the store failed.
+        duckdb.Error: `scratch` is full.
     """
     if not runs:
         return OFFERED.empty_table()
-    dataset = ds.dataset(list(runs), filesystem=filesystem, format="parquet")
-    scanner = dataset.scanner(
-        columns=["title", "views"],
+    scanner = ds.dataset(list(runs), filesystem=filesystem, format="parquet").scanner(
+        columns=_COUNTS.names,
         filter=pc.field("language") == language,
         batch_readahead=2,
         fragment_readahead=1,
         use_threads=False,
     )
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": memory_limit,
-        "temp_directory": temp_directory,
-        "threads": 1,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    with duckdb.connect(":memory:", config=settings) as connection:
-        connection.register("runs", scanner.to_reader())
-        return connection.sql(_QUERY, params=[min_views]).to_arrow_reader().read_all().cast(OFFERED)
+    with database(scratch, memory_bytes=memory_bytes) as summed:
+        summed.connection.execute("CREATE TABLE titles (entry VARCHAR, score DOUBLE)")
+        execute_by_parts(
+            summed,
+            "INSERT INTO titles SELECT title, sum(views) FROM part GROUP BY title HAVING sum(views) >= $min_views",
+            scanner.to_batches(),
+            keys=["title"],
+            schema=_COUNTS,
+            min_views=min_views,
+        )
+        ranked = summed.connection.sql("SELECT entry, score FROM titles ORDER BY score DESC, entry")
+        return ranked.to_arrow_reader().read_all().cast(OFFERED)

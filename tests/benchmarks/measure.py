@@ -53,6 +53,12 @@ def summed_pss(pid=None):
     return sum(process.memory_full_info().pss for process in (parent, *parent.children(recursive=True)))
 
 
+def peak_mb():
+    """The most memory that this process has held, in MiB; `ru_maxrss` is inherited from the process that started it."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
 class Watch:
     """CPU seconds and peak memory of a process and all below it, looked at now and again until it ends.
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 from metaclip_core.funnel import Funnel
 from pipelines.cluster import connected
 from pipelines.config import build_config
-from pipelines.metadata_counts import CountKind, apply_count, count_batch, plan
+from pipelines.metadata_counts import CountKind, apply_count, count_batch
+from pipelines.metadata_sources import plan
 from tests.benchmarks.measure import provenance
 from tests.benchmarks.wikipedia import write_dump
 
@@ -45,14 +46,13 @@ def main():
             "compute": {"local_cpus": 2, "timeout_s": 600},
         }
         config = build_config(recipe)
-        names = sorted(path.name for path in dumps.iterdir())
-        items = plan(config, str(dumps), names, CountKind.NGRAMS, funnel=Funnel())
+        items = plan(config, str(dumps), CountKind.NGRAMS, funnel=Funnel())
         table = pa.Table.from_pylist([{**vars(item), "kind": str(item.kind)} for item in items])
         with connected(config.compute):
             list(apply_count(items, config).iter_rows())  # starts the workers
             rounds = []
             for _ in range(arguments.rounds):
-                plain = timed(lambda: count_batch(table, build=config.metadata.build, root=config.root))
+                plain = timed(lambda: count_batch(table, build=config.metadata.build))
                 spread = timed(lambda: list(apply_count(items, config).iter_rows()))
                 rounds.append(plain / (2 * spread))
                 print(f"one plain process {plain:.1f} s, Ray Data on two cores {spread:.1f} s: {rounds[-1]:.2f}")

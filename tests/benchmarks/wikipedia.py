@@ -1,6 +1,6 @@
 """How fast n-grams are counted, dump reading included, beside a plain program; and how much memory that takes.
 
-    python tests/benchmarks/wikipedia.py
+    python -m tests.benchmarks.wikipedia
 
 makes dumps of random articles in English and Chinese (words of `wordfreq`, by their frequency, in markup as articles
 have it), then prints Markdown. Both programs run in turns, in one process, on the same dump.
@@ -33,9 +33,10 @@ from metaclip_core.funnel import Funnel
 from metaclip_core.languages import is_unspaced
 from metaclip_core.metadata.dumpfiles import find_inputs
 from metaclip_core.metadata.dumps import PAGES, Slice, read_pages
-from metaclip_core.metadata.ngrams import BigramRanking, bigram_entries, totals, unigram_entries, write_runs
+from metaclip_core.metadata.ngrams import write_runs
 from metaclip_core.metadata.segmentation import WORDS, phrases
 from metaclip_core.metadata.wikipedia import read_phrases
+from tests.benchmarks.measure import peak_mb
 
 PAGES_PER_STREAM = 100
 XMLNS = "{http://www.mediawiki.org/xml/export-0.11/}"
@@ -134,7 +135,7 @@ def write_dump(path: Path, language: str, *, num_articles: int, seed: int) -> No
 def ours(path: Path, language: str, folder: Path, *, max_distinct: int) -> Funnel:
     """Runs in `folder`."""
     local, funnel = fs.LocalFileSystem(), Funnel()
-    [source] = find_inputs([path.name])
+    [source] = find_inputs([path.name], funnel=Funnel())
     with local.open_input_file(str(path)) as file:
         found = read_phrases(file, source, Slice(0, file.size()), language=language, funnel=funnel)
         write_runs(found, local, str(folder), max_distinct=max_distinct)
@@ -215,31 +216,14 @@ def print_reading(folder: Path) -> None:
 
 
 def count_alone(path: Path, folder: Path, args: argparse.Namespace) -> None:
-    """In a process of its own: count, or add up; its peak memory in MiB, and seconds, as JSON."""
-    began_s = time.process_time()
-    if args.alone == "count":
-        ours(path, "en", folder / "runs", max_distinct=args.max_distinct)
-    else:
-        scratch = folder / "scratch"
-        scratch.mkdir()
-        with totals(
-            fs.LocalFileSystem(), [str(folder / "runs")], scratch=str(scratch), memory_bytes=args.memory_mb << 20
-        ) as database:
-            unigram_entries(database, top_share=0.1, max_entries=251_465, min_count=2)
-            bigram_entries(database, "en", ranking=BigramRanking.WEIGHTED, pmi_min=0, max_entries=100_646, min_count=2)
-    # Not `ru_maxrss`, which a new process inherits from the one that starts it.
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    peak_mb = int(line.split()[1]) / 1024
-    print(json.dumps({"peak_mb": peak_mb, "cpu_s": time.process_time() - began_s}))
+    """In a process of its own: count; its peak memory in MiB."""
+    ours(path, "en", folder / "runs", max_distinct=args.memory_distinct)
+    print(json.dumps({"peak_mb": peak_mb()}))
 
 
 def print_memory(folder: Path, args: argparse.Namespace) -> None:
-    print(
-        "\n| input | dump, MB bz2 | runs, MB | counting, peak MiB | adding up and ranking, peak MiB | adding up, CPU s |"
-    )
-    print("|---|---|---|---|---|---|")
+    print("\n| input | dump, MB bz2 | runs, MB | counting, peak MiB |\n|---|---|---|---|")
     unit = folder / "unit.bz2"
-    write_dump(unit, "en", num_articles=args.memory_articles, seed=2)
     for factor in (1, 4, 16):
         place = folder / f"x{factor}"
         place.mkdir()
@@ -248,20 +232,12 @@ def print_memory(folder: Path, args: argparse.Namespace) -> None:
             for seed in range(factor):
                 write_dump(unit, "en", num_articles=args.memory_articles, seed=2 + seed)
                 file.write(unit.read_bytes())
-        found = {step: alone(step, path, place, args) for step in ("count", "total")}
+        command = [sys.executable, "-m", "tests.benchmarks.wikipedia", "--alone"]
+        command += ["--path", str(path), "--folder", str(place), "--memory-distinct", str(args.memory_distinct)]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         runs_mb = sum(run.stat().st_size for run in (place / "runs").iterdir()) / 1e6
-        print(
-            f"| {factor}× | {path.stat().st_size / 1e6:.1f} | {runs_mb:.1f} | {found['count']['peak_mb']:.0f} "
-            f"| {found['total']['peak_mb']:.0f} | {found['total']['cpu_s']:.1f} |",
-            flush=True,
-        )
-
-
-def alone(step: str, path: Path, folder: Path, args: argparse.Namespace) -> dict[str, float]:
-    command = [sys.executable, __file__, "--alone", step, "--path", str(path), "--folder", str(folder)]
-    command += ["--max-distinct", str(args.memory_distinct), "--memory-mb", str(args.memory_mb)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+        size_mb = path.stat().st_size / 1e6
+        print(f"| {factor}× | {size_mb:.1f} | {runs_mb:.1f} | {found['peak_mb']:.0f} |", flush=True)
 
 
 def main() -> None:
@@ -271,8 +247,7 @@ def main() -> None:
     parser.add_argument("--max-distinct", type=int, default=1_000_000)
     parser.add_argument("--memory-articles", type=int, default=1000)
     parser.add_argument("--memory-distinct", type=int, default=100_000)
-    parser.add_argument("--memory-mb", type=int, default=256, help="DuckDB's")
-    parser.add_argument("--alone", choices=["count", "total"], help="for the process that is measured")
+    parser.add_argument("--alone", action="store_true", help="for the process that is measured")
     parser.add_argument("--path", type=Path)
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()

@@ -126,14 +126,39 @@ def test_build_tells_where_entries_come_from_and_what_was_dropped(cluster, make_
     assert files[dump.name]["digest"] == f"sha256:{hashlib.sha256(dump.read_bytes()).hexdigest()}"
     assert files["pageviews-20240501-000000.gz"]["languages"] == ["en", "lad", "other", "zh"]
     dropped = {
-        (stage["stage"], reason): rows
-        for stage in origin["settings"]["funnel"]
-        for reason, rows in stage["dropped"].items()
+        (stage["stage"], reason): rows for stage in origin["funnel"] for reason, rows in stage["dropped"].items()
     }
     assert dropped["pages", "redirect"] == 1
     assert dropped["wordnet lemmas", "lemma_language_unknown"] == 1
     assert dropped["wordnet lemmas", "lemma_line_broken"] == 1
     assert origin["missing"] == []
+    assert origin["num_words"]["en"] == 12 + 8 + 6  # of Cat, Dog and Mat
+    assert set(origin["num_words"]) == {"en", "zh"}
+
+
+def test_build_counts_the_files_that_it_does_not_read_and_shows_them(cluster, make_build, tmp_path):
+    folder = write_sources(tmp_path / "more")
+    dump = make_dump(ENGLISH).content
+    for name in ("enwiki-20240501-pages-articles.xml.bz2", "commonswiki-20240501-pages-articles.xml.bz2", "README.md"):
+        (folder / "wikipedia" / name).write_bytes(dump)
+    (folder / "titles" / "projectviews-20240501-000000").write_bytes(b"")
+    result, _ = built(make_build("metadata.build.languages=[en]", folder=folder))
+    stages = {stage["stage"]: stage for stage in result.manifest.provenance["funnel"]}
+    assert stages["wikipedia files"]["dropped"] == {
+        "wikipedia_file_language_unwanted": 3,  # Chinese with its index, and Cantonese
+        "wikipedia_file_other_edition": 1,
+        "wikipedia_file_unknown": 2,
+    }
+    assert stages["wikipedia files"]["rows_out"] == 2  # English with its index
+    assert stages["page view files"] == {
+        "stage": "page view files",
+        "rows_in": 3,
+        "rows_out": 2,
+        "dropped": {"views_file_unknown": 1},
+    }
+    page = storage.read_bytes(result.report_uri).decode()
+    for shown in ("wikipedia files", "2 wikipedia file unknown", "1 wikipedia file other edition"):
+        assert shown in page
 
 
 def test_build_in_one_block_of_large_slices_and_in_many_of_small_ones_is_the_same(cluster, make_build, tmp_path):
@@ -154,6 +179,76 @@ def test_build_run_again_with_another_cap_counts_nothing_again(cluster, make_bui
     again, steps = built(make_build("metadata.build.wikipedia.unigram_cap=1"))
     assert again.version == other.version
     assert [step[1] for step in steps] == [step[2] for step in steps]  # all done before it began
+
+
+def merged_files(config):
+    """Of each language that was merged: where, and when it was written."""
+    folders = Path(config.root).glob("metadata-counts/*/statistics.json")
+    return {path.with_name("entries.parquet"): path.stat().st_mtime_ns for path in folders}
+
+
+def test_build_with_the_dump_of_another_language_leaves_the_others_as_they_were(cluster, make_build, tmp_path):
+    folder = write_sources(tmp_path / "grown")
+    config = make_build(folder=folder)
+    first, _ = built(config)
+    before = merged_files(config)
+    (folder / "wikipedia" / "de.txt").write_text("die Katze auf der Matte\n")
+    (folder / "wordnet" / "wn-data-deu.tab").write_text("1-n\tdeu:lemma\tKatze\n")
+    second, steps = built(config)
+    after = merged_files(config)
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+    assert [step for step in steps if step[0] == "merge"] == [
+        ("merge", len(before), len(after)),
+        ("merge", len(after), len(after)),
+    ]
+    assert set(second.manifest.sources) - set(first.manifest.sources) == {"de"}
+    assert {
+        language: second.manifest.sources[language] for language in first.manifest.sources
+    } == first.manifest.sources
+
+
+def test_build_with_more_page_views_merges_all_languages_again(cluster, make_build, tmp_path):
+    folder = write_sources(tmp_path / "grown")
+    config = make_build(folder=folder)
+    built(config)
+    before = merged_files(config)
+    (folder / "titles" / "pageviews-20240501-020000.gz").write_bytes(gzip.compress(b"en Dog 100 0\n"))
+    built(config)
+    assert len(merged_files(config)) == 2 * len(before)
+    assert entries_of(config, "en")["title"][0] == "Dog"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "metadata.build.memory_mb=64",
+        "metadata.build.wikipedia.max_distinct=3",
+        "metadata.build.titles.max_rows=5",
+        "metadata.build.required=[unigram]",
+        "metadata.build.languages=[en, zh, lad, other]",
+    ],
+)
+def test_build_with_a_setting_that_changes_no_entry_merges_nothing_again(cluster, make_build, override):
+    config = make_build()
+    first, _ = built(config)
+    before = merged_files(config)
+    again, _ = built(make_build(override))
+    assert again.version == first.version
+    assert merged_files(config) == before
+
+
+def test_build_where_titles_win_over_words_fills_the_cap_of_words(cluster, make_build, tmp_path):
+    words = [f"word{number}" for number in range(200)]
+    (tmp_path / "sources" / "wikipedia").mkdir(parents=True)
+    (tmp_path / "sources" / "titles").mkdir()
+    (tmp_path / "sources" / "wikipedia" / "en.txt").write_text(" ".join([*words, *words, "rare", "seldom"]))
+    views = "".join(f"en {word} 1 0\n" for word in words)
+    (tmp_path / "sources" / "titles" / "pageviews-20240501-000000.gz").write_bytes(gzip.compress(views.encode()))
+    limits = ["titles.share=1.0", "wikipedia.unigram_cap=2", "wordnet.uri=null", "order=[title, unigram]"]
+    config = make_build(*(f"metadata.build.{limit}" for limit in limits), folder=tmp_path / "sources")
+    built(config)
+    assert entries_of(config, "en")["unigram"] == ["rare", "seldom"]
 
 
 def test_build_killed_and_run_again_counts_no_counted_file_again_and_gives_the_same(cluster, make_build, tmp_path):
@@ -206,6 +301,12 @@ def test_build_without_an_optional_source_says_so_in_the_manifest(cluster, make_
     assert "pageviews-" in line
 
 
+def test_build_that_uses_no_wordnet_misses_none(cluster, make_build):
+    result, _ = built(make_build("metadata.build.order=[number, unigram]", "metadata.build.wordnet.uri=null"))
+    assert result.manifest.provenance["missing"] == []
+    assert {file["source"] for file in result.manifest.provenance["files"]} == {"wikipedia"}
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -235,10 +336,7 @@ def test_build_of_damaged_files_keeps_what_is_readable_and_counts_the_rest(clust
     views.write_bytes(views.read_bytes()[:-12])
     result, _ = built(make_build(folder=folder))
     dropped = {
-        reason
-        for stage in result.manifest.provenance["settings"]["funnel"]
-        for reason, rows in stage["dropped"].items()
-        if rows
+        reason for stage in result.manifest.provenance["funnel"] for reason, rows in stage["dropped"].items() if rows
     }
     assert any("truncated" in reason for reason in dropped)
     assert result.manifest.num_entries["en"] > 100

@@ -1,9 +1,11 @@
+from collections import Counter
 from html.parser import HTMLParser
 
 import pyarrow as pa
 import pytest
 from pyarrow import fs
 
+from metaclip_core.funnel import Funnel
 from metaclip_core.metadata.browse import sample_entries
 from metaclip_core.metadata.merge import SourceLimits, merge, union
 from metaclip_core.metadata.provenance import SourceFile, provenance
@@ -77,6 +79,10 @@ def folder(tmp_path):
             ],
             merged={language: result.sources for language, result in merged.items()},
             missing=["bigram", HOSTILE],
+            num_words={"en": 4_321_000, "other": 99},
+            funnel=Funnel(
+                rows_in=Counter({"wikipedia files": 7_654}), dropped=Counter({("wikipedia files", HOSTILE): 3_210})
+            ),
             settings={"share": 0.76, "root": "s3://me:secret@bucket/x", "note": HOSTILE},
         ),
     )
@@ -109,6 +115,13 @@ def test_page_has_every_language_source_and_number(page):
     assert "roa_tara" not in text
 
 
+def test_page_shows_the_words_of_a_language_and_what_was_not_read(page):
+    text = " ".join(" ".join(Page(page).texts).split())
+    assert "4,321,000" in text
+    for expected in ("wikipedia files 7,654 3,210", "4,444"):
+        assert expected in text
+
+
 def test_page_marks_exactly_the_caps_that_were_reached(page):
     body = page.split("</ul>")[1]
     assert body.count('class="cap"') == 2  # English unigrams and titles
@@ -125,6 +138,8 @@ def test_page_of_imported_metadata_needs_no_statistics(tmp_path):
     page = metadata_page(manifest, {}, name="imported")
     assert "s3://b/lists" in page
     assert "Optional sources" not in page
+    assert "words read" not in page
+    assert "What was read" not in page
 
 
 def test_page_of_no_language_is_a_page(tmp_path):

@@ -30,23 +30,24 @@ def aggregated(tmp_path_factory):
 
     def ask(parts, question, *, max_distinct=1000):
         root = tmp_path_factory.mktemp("ngrams")
-        folders = [str(root / str(number)) for number in range(len(parts))]
-        for part, folder in zip(parts, folders, strict=True):
-            write_runs(part, LOCAL, folder, max_distinct=max_distinct)
+        runs = []
+        for number, part in enumerate(parts):
+            folder = str(root / str(number))
+            runs += [f"{folder}/{name}" for name in write_runs(part, LOCAL, folder, max_distinct=max_distinct).names]
         (root / "scratch").mkdir()
-        with totals(LOCAL, folders, scratch=str(root / "scratch"), memory_bytes=200_000_000) as connection:
-            return question(connection)
+        with totals(LOCAL, runs, scratch=str(root / "scratch"), memory_bytes=200_000_000) as summed:
+            return question(summed)
 
     return ask
 
 
-def unigrams(connection, *, top_share=1.0, max_entries=1000, min_count=1):
-    return unigram_entries(connection, top_share=top_share, max_entries=max_entries, min_count=min_count)
+def unigrams(summed, *, top_share=1.0, max_entries=1000, min_count=1):
+    return unigram_entries(summed, top_share=top_share, max_entries=max_entries, min_count=min_count)
 
 
-def bigrams(connection, language="en", *, ranking=BigramRanking.PMI, pmi_min=-100.0, max_entries=1000, min_count=1):
+def bigrams(summed, language="en", *, ranking=BigramRanking.PMI, pmi_min=-100.0, max_entries=1000, min_count=1):
     return bigram_entries(
-        connection, language, ranking=ranking, pmi_min=pmi_min, max_entries=max_entries, min_count=min_count
+        summed, language, ranking=ranking, pmi_min=pmi_min, max_entries=max_entries, min_count=min_count
     )
 
 
@@ -92,7 +93,7 @@ def test_counts_by_hand(aggregated):
 @pytest.mark.parametrize("min_count", [1, 3])
 def test_pmi_is_that_of_a_dense_matrix(aggregated, min_count):
     phrases = random_phrases(1)
-    found = rows(aggregated([phrases], lambda connection: bigrams(connection, min_count=min_count, pmi_min=0.5)))
+    found = rows(aggregated([phrases], lambda summed: bigrams(summed, min_count=min_count, pmi_min=0.5)))
     expected = {
         " ".join(pair): pytest.approx((pmi, count), abs=1e-6)
         for pair, (pmi, count) in dense_pmi(phrases).items()
@@ -108,9 +109,7 @@ def test_weighted_score_is_that_of_a_dense_matrix(aggregated, min_count):
     kept = {pair: found for pair, found in dense_pmi(phrases).items() if found[1] >= min_count}
     base = np.quantile([pmi for pmi, _ in kept.values()], 0.3, method="inverted_cdf")
     scores = {" ".join(pair): (count + 1) ** 0.7 * (pmi - base) for pair, (pmi, count) in kept.items()}
-    found = aggregated(
-        [phrases], lambda connection: bigrams(connection, ranking=BigramRanking.WEIGHTED, min_count=min_count)
-    )
+    found = aggregated([phrases], lambda summed: bigrams(summed, ranking=BigramRanking.WEIGHTED, min_count=min_count))
     assert {entry: score for entry, score, _ in rows(found)} == {
         entry: pytest.approx(score, abs=1e-4) for entry, score in scores.items() if score > 1e-5
     }
@@ -121,8 +120,8 @@ def test_weighted_score_is_that_of_a_dense_matrix(aggregated, min_count):
     seed=st.integers(0, 100), num_parts=st.integers(1, 5), max_distinct=st.integers(1, 300), shuffle=st.integers(0, 99)
 )
 def test_no_split_order_or_size_of_counters_changes_the_result(aggregated, seed, num_parts, max_distinct, shuffle):
-    def ask(connection):
-        return unigrams(connection), bigrams(connection), bigrams(connection, ranking=BigramRanking.WEIGHTED)
+    def ask(summed):
+        return unigrams(summed), bigrams(summed), bigrams(summed, ranking=BigramRanking.WEIGHTED)
 
     phrases = random_phrases(seed, num_phrases=60)
     whole = aggregated([phrases], ask)
@@ -148,7 +147,7 @@ def test_bigrams_never_go_from_one_phrase_to_the_next(aggregated):
 )
 def test_unigrams_are_the_top_by_count(aggregated, limits, expected):
     phrases = [[f"w{i:02}"] * (10 - i) for i in range(10)]
-    assert aggregated([phrases], lambda connection: unigrams(connection, **limits))["entry"].to_pylist() == expected
+    assert aggregated([phrases], lambda summed: unigrams(summed, **limits))["entry"].to_pylist() == expected
 
 
 def test_ties_go_by_code_points(aggregated):
@@ -158,28 +157,26 @@ def test_ties_go_by_code_points(aggregated):
 
 def test_pmi_has_to_exceed_its_bound_and_the_best_are_kept(aggregated):
     parts = [[["a", "b"], ["c", "d"], ["e", "e"], ["e", "e"]]]  # N = 8: ab and cd 3 bits, ee 2 · 8 / 16 = 0 bits
-    assert rows(aggregated(parts, lambda connection: bigrams(connection, pmi_min=2.9))) == [
+    assert rows(aggregated(parts, lambda summed: bigrams(summed, pmi_min=2.9))) == [
         ("a b", 3, 1),
         ("c d", 3, 1),
     ]
-    assert rows(aggregated(parts, lambda connection: bigrams(connection, pmi_min=3))) == []
-    assert rows(aggregated(parts, lambda connection: bigrams(connection, max_entries=1))) == [("a b", 3, 1)]
+    assert rows(aggregated(parts, lambda summed: bigrams(summed, pmi_min=3))) == []
+    assert rows(aggregated(parts, lambda summed: bigrams(summed, max_entries=1))) == [("a b", 3, 1)]
 
 
 def test_two_readings_of_one_entry_are_one_row(aggregated):
     parts = [[["東京", "都"], ["東京", "都"], ["東", "京都"], ["都"]]]  # N = 7: log2(2 · 7 / (2 · 3)), log2(7)
-    assert rows(aggregated(parts, lambda connection: bigrams(connection, "ja"))) == [
-        ("東京都", round(np.log2(7), 6), 3)
-    ]
+    assert rows(aggregated(parts, lambda summed: bigrams(summed, "ja"))) == [("東京都", round(np.log2(7), 6), 3)]
 
 
 def test_syllables_are_joined_by_the_tsheg(aggregated):
-    assert rows(aggregated([[["བོད", "སྐད"]]], lambda connection: bigrams(connection, "bo"))) == [("བོད་སྐད", 1.0, 1)]
+    assert rows(aggregated([[["བོད", "སྐད"]]], lambda summed: bigrams(summed, "bo"))) == [("བོད་སྐད", 1.0, 1)]
 
 
 def test_no_words_give_no_entries(aggregated):
-    def ask(connection):
-        return unigrams(connection), bigrams(connection), bigrams(connection, ranking=BigramRanking.WEIGHTED)
+    def ask(summed):
+        return unigrams(summed), bigrams(summed), bigrams(summed, ranking=BigramRanking.WEIGHTED)
 
     assert [table.num_rows for table in aggregated([[]], ask)] == [0, 0, 0]
 
@@ -187,11 +184,13 @@ def test_no_words_give_no_entries(aggregated):
 def test_writing_again_replaces_what_was_begun(tmp_path):
     folder = str(tmp_path / "part")
     write_runs([["a", "b"]] * 10, LOCAL, folder, max_distinct=1)
-    assert write_runs([["c"]], LOCAL, folder, max_distinct=10) == 1
+    runs = write_runs([["c"]], LOCAL, folder, max_distinct=10)
     assert sorted(path.name for path in (tmp_path / "part").iterdir()) == [
         "bigrams-00000.parquet",
         "unigrams-00000.parquet",
     ]
+    assert sorted(runs.names) == ["bigrams-00000.parquet", "unigrams-00000.parquet"]
+    assert runs.num_words == 1
 
 
 def test_a_counter_holds_few_more_keys_than_it_may(tmp_path):
@@ -204,10 +203,11 @@ def test_a_counter_holds_few_more_keys_than_it_may(tmp_path):
 def test_a_file_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "scratch").mkdir()
     (tmp_path / "part").mkdir()
-    pq.write_table(pa.table({"word": [1]}), tmp_path / "part" / "bigrams-00000.parquet")
+    run = str(tmp_path / "part" / "bigrams-00000.parquet")
+    pq.write_table(pa.table({"word": [1]}), run)
     with (
         pytest.raises(SchemaError, match=BIGRAM_COUNTS.names[0]),
-        totals(LOCAL, [str(tmp_path / "part")], scratch=str(tmp_path / "scratch"), memory_bytes=200_000_000),
+        totals(LOCAL, [run], scratch=str(tmp_path / "scratch"), memory_bytes=200_000_000),
     ):
         pass
 
@@ -215,15 +215,12 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
 def test_more_keys_than_memory_are_added_up_on_disk(tmp_path):
     keys = Counter({f"{i * 7919 % 1_000_003:030}": i % 3 + 1 for i in range(400_000)})
     table = pa.table([list(keys), list(keys.values())], names=["word", "count"])
-    for number in range(2):
-        folder = tmp_path / str(number)
-        write_runs([], LOCAL, str(folder), max_distinct=10)
-        pq.write_table(table, folder / "unigrams-00000.parquet")
+    runs = [str(tmp_path / f"unigrams-{number:05}.parquet") for number in range(2)]
+    for run in runs:
+        pq.write_table(table, run)
     (tmp_path / "scratch").mkdir()
-    with totals(
-        LOCAL, [str(tmp_path / "0"), str(tmp_path / "1")], scratch=str(tmp_path / "scratch"), memory_bytes=32_000_000
-    ) as connection:
-        found = unigrams(connection, max_entries=400_000, min_count=5)
+    with totals(LOCAL, runs, scratch=str(tmp_path / "scratch"), memory_bytes=32_000_000) as summed:
+        found = unigrams(summed, max_entries=400_000, min_count=5)
     assert dict(zip(found["entry"].to_pylist(), found["count"].to_pylist(), strict=True)) == {
         word: 2 * count for word, count in keys.items() if 2 * count >= 5
     }

@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import tempfile
 from collections import Counter
 from urllib.parse import unquote_to_bytes
 
@@ -278,6 +279,13 @@ def test_a_file_that_is_not_there_stops(tmp_path):
         )
 
 
+def views(folder, runs, language="en", *, min_views=1, memory_bytes=100_000_000):
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        return total_views(
+            LOCAL, runs, language=language, min_views=min_views, scratch=scratch, memory_bytes=memory_bytes
+        )
+
+
 def test_totals_are_ranked_and_the_same_however_the_runs_were_split(tmp_path):
     hour = gzip.compress(b"".join(b"en T%d %d 0\nde T%d 1 0\n" % (n % 400, n % 7, n) for n in range(3000)))
     tables = []
@@ -285,11 +293,7 @@ def test_totals_are_ranked_and_the_same_however_the_runs_were_split(tmp_path):
         folder = tmp_path / str(max_rows)
         folder.mkdir()
         totals, runs, _ = count(folder, hour, hour, max_rows=max_rows)
-        tables.append(
-            total_views(
-                LOCAL, runs, language="en", min_views=40, memory_limit="100MB", temp_directory=str(folder / "spill")
-            )
-        )
+        tables.append(views(folder, runs, min_views=40))
     assert tables[0] == tables[1] == tables[2]
     english = ((title, float(views)) for (language, title), views in totals.items() if language == "en" and views >= 40)
     assert [tuple(row.values()) for row in tables[0].to_pylist()] == sorted(english, key=lambda row: (-row[1], row[0]))
@@ -301,9 +305,7 @@ def test_totals_that_do_not_fit_in_memory_are_spilled(tmp_path):
         return gzip.compress(b"".join(b"en %s_%d 1 0\n" % (b"word" * 12, n) for n in range(start, start + 150_000)), 1)
 
     _, runs, _ = count(tmp_path, *map(hour, (0, 75_000, 150_000, 225_000)))
-    table = total_views(
-        LOCAL, runs, language="en", min_views=1, memory_limit="48MB", temp_directory=str(tmp_path / "spill")
-    )
+    table = views(tmp_path, runs, memory_bytes=48_000_000)
     assert table.num_rows == 375_000
     assert table["score"].to_pylist() == [2.0] * 225_000 + [1.0] * 150_000
 
@@ -311,11 +313,8 @@ def test_totals_that_do_not_fit_in_memory_are_spilled(tmp_path):
 @pytest.mark.parametrize("language", ["fr", "' OR 1=1 --"])
 def test_totals_of_a_language_without_titles_are_empty(tmp_path, language):
     _, runs, _ = count(tmp_path, gzip.compress(HOUR.encode()))
-    for of_runs in (runs, []):
-        table = total_views(
-            LOCAL, of_runs, language=language, min_views=1, memory_limit="50MB", temp_directory=str(tmp_path / "s")
-        )
-        assert table == OFFERED.empty_table()
+    assert views(tmp_path, runs, language) == OFFERED.empty_table()
+    assert views(tmp_path, [], language) == OFFERED.empty_table()
 
 
 def test_a_run_has_row_groups_of_single_languages(tmp_path):

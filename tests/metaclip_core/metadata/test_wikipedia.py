@@ -15,7 +15,7 @@ from metaclip_core.metadata.wikitext import WikitextDrop
 
 
 def read(name, content, language="en", **limits):
-    [source] = find_inputs([name])
+    [source] = find_inputs([name], funnel=Funnel())
     funnel = Funnel()
     part = Slice(0, len(content))
     found = read_phrases(io.BytesIO(content), source, part, language=language, funnel=funnel, **limits)
@@ -62,7 +62,7 @@ PACKED = [
 def test_extracted_text_is_read_by_lines(compression, suffix, pack):
     text = b"one two, three\n\nfour\r\n[[five]] six"
     assert read(f"en.txt{suffix}", pack(text))[0] == ["one two", "three", "four", "five", "six"]
-    assert find_inputs([f"en.txt{suffix}"])[0].compression is compression
+    assert find_inputs([f"en.txt{suffix}"], funnel=Funnel())[0].compression is compression
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
