@@ -205,9 +205,9 @@ def test_run_has_the_same_name_in_both_modes(numbers):
 def test_cpus_of_a_raw_feed_are_those_of_its_matchers(cluster):
     compute = ComputeConfig(num_workers=1, feed_actors=2, matcher_threads=2)
     config = build_config({"feed": {"mode": "raw"}, "compute": compute.model_dump()})
-    check_cpus(compute, feed_cpus=1)
+    check_cpus(compute, feed_cpus=1, validation_cpus=0)
     with pytest.raises(UserError, match=r"2 feed × 2, 1 decode, 1 read\) = 7, and the cluster has 6"):
-        check_cpus(compute, feed_cpus=feed.feed_cpus(config))
+        check_cpus(compute, feed_cpus=feed.feed_cpus(config), validation_cpus=0)
 
 
 def test_train_in_raw_mode_with_more_threads_than_a_node_has_cpus_is_refused(numbers):
@@ -260,3 +260,11 @@ def test_training_by_either_feed_ends_or_leaves_over_the_same_rows(numbers, tmp_
     assert result.samples_seen + sum(result.failed.values()) == len(ended)
     assert not ended & left
     assert (ledger.frontier, ended | left) == (8, set.union(*drawn.values()))
+
+
+def test_cpus_of_validation_and_of_labelled_nodes_are_counted(cluster):
+    with pytest.raises(UserError, match=r"\+ 4 for validation = 8, and the cluster has 6"):
+        check_cpus(ComputeConfig(num_workers=1), feed_cpus=1, validation_cpus=4)
+    labelled = ComputeConfig(num_workers=1, data_selector={"pool": "nowhere"})
+    with pytest.raises(UserError, match=r"the nodes labelled pool=nowhere have 0"):
+        check_cpus(labelled, feed_cpus=1, validation_cpus=0)
