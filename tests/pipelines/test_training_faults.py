@@ -31,7 +31,7 @@ from tests.stores import BUCKET
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 PROGRAM = Path(__file__).with_name("witnessed_run.py")
-STEPS, BATCH = 60, 16
+STEPS, BATCH = 150, 16
 SETTINGS = [f"training.steps={STEPS}", "training.checkpoint_every_steps=7", "compute.max_failures=3"]
 MOMENTS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
 
@@ -128,12 +128,12 @@ def assert_promise(config, result, witness):
 
 def moment(seed):
     """A step in mid-run."""
-    return int(np.random.default_rng(seed).integers(10, STEPS - 10))
+    return int(np.random.default_rng(seed).integers(10, STEPS // 3))
 
 
 def test_data_actor_and_then_a_worker_killed_in_mid_epoch(make_run, tmp_path):
-    config = make_run(*SETTINGS, "training.validation_rows=20")
-    result = run(config, tmp_path / "witness", "data@12", "worker@30")
+    config = make_run(*SETTINGS, "training.validation_rows=20", "training.checkpoint_every_steps=25")
+    result = run(config, tmp_path / "witness", "data@10", "worker@40")
     assert assert_promise(config, result, tmp_path / "witness") == [2, 2]
 
 
@@ -156,7 +156,7 @@ def test_data_actor_killed_in_mid_epoch(make_run, tmp_path, seed):
 
 @pytest.mark.parametrize("seed", MOMENTS)
 def test_node_lost_in_mid_epoch(make_run, tmp_path, seed):
-    config = make_run(*SETTINGS, "training.steps=120")
+    config = make_run(*SETTINGS)
     result = run(config, tmp_path / "witness", f"node@{moment(seed)}")
     assert set(assert_promise(config, result, tmp_path / "witness")) == {2}
 
@@ -181,7 +181,7 @@ def test_run_grows_when_there_is_room(make_run, tmp_path):
 
 @pytest.mark.slow
 def test_announced_end_of_a_node_is_met_with_a_checkpoint_at_once(make_run, tmp_path):
-    config = make_run(*SETTINGS, *ELASTIC, "training.checkpoint_every_steps=60", "training.preemption_steps=2")
+    config = make_run(*SETTINGS, *ELASTIC, f"training.checkpoint_every_steps={STEPS}", "training.preemption_steps=2")
     result = run(config, tmp_path / "witness", "notice@10")
     sizes = assert_promise(config, result, tmp_path / "witness")
     assert sizes[0] == 2
