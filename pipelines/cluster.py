@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+import ray.train
 from ray.data import DataContext, ExecutionOptions
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
@@ -130,8 +131,10 @@ def data_selector(compute: ComputeConfig) -> dict[str, str] | None:
 
 
 def data_options(compute: ComputeConfig) -> ExecutionOptions:
-    """Where a training's data stream runs."""
-    return ExecutionOptions(label_selector=data_selector(compute))
+    """Where a training's data stream runs; Ray Train's own choices for the rest."""
+    options = ray.train.DataConfig.default_ingest_options()
+    options.label_selector = data_selector(compute)
+    return options
 
 
 def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) -> None:

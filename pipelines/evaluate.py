@@ -13,7 +13,8 @@ from pipelines.cluster import connected
 from pipelines.config import RunConfig
 from pipelines.embed import EmbedImages, EmbedTexts, embed, matrix
 from pipelines.errors import UserError
-from pipelines.evaluation_sets import Progress, load_sets, measure_sets
+from pipelines.evaluation_sets import load_sets, measure_sets
+from pipelines.shards import Progress
 from pipelines.training import TrainResult, load_record, load_result
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,10 +22,10 @@ from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.embed import matrix
 from pipelines.errors import UserError
+from pipelines.shards import Progress
 
 _KS = (1, 5)
 MEAN = "mean"  # over languages
-Progress = Callable[[str, int, int], None]  # step, done, of
 
 
 def metric_name(dataset: str, language: str, measure: str) -> str:

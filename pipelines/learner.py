@@ -49,11 +49,7 @@ class Step:
 
 
 class Learner:
-    """The model of one rank of `num_ranks`, from where it starts or from a checkpoint; all ranks make one together.
-
-    Raises:
-        ValueError: the device has no bfloat16.
-    """
+    """The model of one rank of `num_ranks`, from where it starts or from a checkpoint; all ranks make one together."""
 
     def __init__(
         self, config: RunConfig, start: Start, checkpoint: Path | None, *, device: torch.device, num_ranks: int
@@ -181,10 +177,17 @@ class Learner:
         return all(bool(weights.detach().isfinite().all()) for weights in self.model.parameters())
 
 
+def unfit(device: torch.device, precision: Precision) -> str | None:
+    """Why a device can't train at a precision, or None where it can."""
+    if precision is Precision.FLOAT32 or device.type != "cuda":
+        return None
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return None
+    return f"{torch.cuda.get_device_name(device)} has no bfloat16: set training.precision to float32"
+
+
 def _autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
-    """What the towers run in. Raises ValueError."""
+    """What the towers run in."""
     if precision is Precision.FLOAT32:
         return contextlib.nullcontext
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise ValueError(f"{torch.cuda.get_device_name(device)} has no bfloat16: set training.precision to float32")
     return lambda: torch.autocast(device.type, dtype=torch.bfloat16)

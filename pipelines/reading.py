@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from pipelines.delivery import Delivery
 from pipelines.tracking import Record
@@ -20,16 +21,16 @@ Report = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def reading(board: Any, record: Record, report: Report) -> Iterator[None]:  # noqa: ANN401 - an actor's handle
-    """While the block runs, hand all that is posted to `report`, and its metrics to the record."""
+    """While the block runs, put all that is posted into the record, and hand what is of the training to `report`."""
     stop = threading.Event()
     with Delivery(record) as delivery:
 
         def take() -> None:
             for post in ray.get(board.take.remote()):
-                report(post)
                 delivery.put(post)
-                if _LOSS in post:  # once more, against what was seen
+                if _LOSS in post:  # and not of a validation beside the training
                     delivery.put({"step": post["samples_seen"], f"by_samples/{_LOSS}": post[_LOSS]})
+                    report(post)
 
         def watch() -> None:
             while not stop.wait(_POLL_S):
@@ -42,4 +43,5 @@ def reading(board: Any, record: Record, report: Report) -> Iterator[None]:  # no
         finally:
             stop.set()
             thread.join()
-            take()
+            with suppress(RayError):  # the board goes with its cluster
+                take()

@@ -7,10 +7,12 @@ run's root. By default the record is a sqlite file in a local folder, also when 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ from pipelines.storage import first_line
 _CARD_TAG = "card"
 _MAX_PER_CALL = 100  # params and tags that MLflow takes at once
 
+_log = logging.getLogger(__name__)
+
 
 def tracking_uri(tracking: TrackingConfig) -> str:
     """The recipe's server, or the sqlite file in the local state folder."""
@@ -51,13 +55,31 @@ def _state(tracking: TrackingConfig) -> Path:
     return folder
 
 
-class TrackingError(Exception):
+class TrackingError(UserError):
     """The tracking server did not take what it was given."""
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """Turns what MLflow raises into a sentence."""
+    try:
+        yield
+    except MlflowException as error:
+        raise TrackingError(f"MLflow at {uri} does not answer: {first_line(error)}") from error
+
+
+@contextmanager
+def forgiving(what: str) -> Iterator[None]:
+    """For what must not fail with the record: says that the record lacks it."""
+    try:
+        yield
+    except TrackingError as error:
+        _log.warning("%s is not in the record: %s", what, error)
 
 
 @dataclass(frozen=True)
 class Record:
-    """One MLflow run."""
+    """One MLflow run. Its methods raise TrackingError."""
 
     uri: str
     run_id: str
@@ -67,16 +89,15 @@ class Record:
         return MlflowClient(self.uri)
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Metrics of one step. Raises TrackingError."""
+        """Metrics of one step."""
         now = int(time.time() * 1000)
-        try:
+        with _answering(self.uri):
             self._client.log_batch(self.run_id, [Metric(name, float(v), now, step) for name, v in metrics.items()])
-        except MlflowException as error:
-            raise TrackingError(first_line(error)) from error
 
     def log_folder(self, folder: Path, name: str) -> None:
         """The files of a local folder as artefacts below `name`."""
-        self._client.log_artifacts(self.run_id, str(folder), name)
+        with _answering(self.uri):
+            self._client.log_artifacts(self.run_id, str(folder), name)
 
     def log_data_set(self, data_set: DataSet) -> None:
         """What the run is about; the same one twice is one."""
@@ -88,29 +109,33 @@ class Record:
             source=json.dumps({"uri": data_set.uri}),
             profile=json.dumps(dict(data_set.profile)),
         )
-        self._client.log_inputs(self.run_id, [DatasetInput(told, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
+        with _answering(self.uri):
+            self._client.log_inputs(self.run_id, [DatasetInput(told, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Tags that people filter by."""
-        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        with _answering(self.uri):
+            self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def finish(self, status: str) -> None:
         """End the run: FINISHED, FAILED or KILLED."""
-        self._client.set_terminated(self.run_id, status)
+        with _answering(self.uri):
+            self._client.set_terminated(self.run_id, status)
 
     def resume(self) -> None:
         """The run goes on."""
-        self._client.update_run(self.run_id, status="RUNNING")
+        with _answering(self.uri):
+            self._client.update_run(self.run_id, status="RUNNING")
 
 
 def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Record:
     """A new MLflow run that holds the configuration.
 
     Raises:
-        UserError: the tracking server does not answer.
+        TrackingError: the tracking server does not answer.
     """
     uri = tracking_uri(config.tracking)
-    try:
+    with _answering(uri):
         client = MlflowClient(uri)
         # the section `tracking` is left out: a server's address may hold a password
         run = client.create_run(_experiment(client, config.tracking), tags={MLFLOW_RUN_NAME: name, **tags})
@@ -119,8 +144,6 @@ def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Re
         ]
         for start in range(0, len(params), _MAX_PER_CALL):
             client.log_batch(run.info.run_id, params=params[start : start + _MAX_PER_CALL])
-    except MlflowException as error:
-        raise UserError(f"MLflow at {uri} does not answer: {first_line(error)}") from error
     return Record(uri, run.info.run_id)
 
 
@@ -128,10 +151,10 @@ def record_card(tracking: TrackingConfig, data_set: DataSet, folder: Path) -> Re
     """Log a data set with the files of its card, in a run of its own: one for each digest.
 
     Raises:
-        UserError: the tracking server does not answer.
+        TrackingError: the tracking server does not answer.
     """
     uri = tracking_uri(tracking)
-    try:
+    with _answering(uri):
         client = MlflowClient(uri)
         experiment = _experiment(client, tracking)
         found = client.search_runs([experiment], f"tags.{_CARD_TAG} = '{data_set.digest}'", max_results=1)
@@ -143,8 +166,6 @@ def record_card(tracking: TrackingConfig, data_set: DataSet, folder: Path) -> Re
         record.log_data_set(data_set)
         record.log_folder(folder, _CARD_TAG)
         record.finish("FINISHED")
-    except MlflowException as error:
-        raise UserError(f"MLflow at {uri} does not answer: {first_line(error)}") from error
     return record
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
 from pipelines.cluster import check_cpus, check_matcher_cpus, connected, data_options, prepare_data
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, build_config
 from pipelines.config.training import FeedMode, Scale
 from pipelines.curate import CurationResult, data_set, load_curation
 from pipelines.curated import Curated
@@ -39,9 +38,9 @@ from pipelines.manifest import load_manifest
 from pipelines.model_card import write_model_card
 from pipelines.reading import Report, reading
 from pipelines.registered import remove_unregistered
-from pipelines.start import load_checkpoint
+from pipelines.start import load_checkpoint, load_start
 from pipelines.tokenizer import make_tokenizer
-from pipelines.tracking import Record, start_record, tracking_uri
+from pipelines.tracking import Record, forgiving, start_record, tracking_uri
 from pipelines.validation import CPUS as VALIDATION_CPUS
 from pipelines.validation import validate
 from pipelines.window import window_of
@@ -88,10 +87,11 @@ def train(config: RunConfig, *, report: Report) -> TrainResult:
 
     Args:
         config: the recipe.
-        report: is handed what the workers last reported, about once a second.
+        report: is handed each report of the workers, up to a second later.
 
     Raises:
-        UserError: no curation, too few CPUs, nothing to draw, or the loss diverged.
+        UserError: no curation, too few CPUs, nothing to draw, unfit weights, or a run that diverged, was stuck, or
+            mixed too few shards.
     """
     curation = load_curation(config)
     config = scaled(config, curation)
@@ -119,7 +119,8 @@ def _train(config: RunConfig, curation: CurationResult, name: str, report: Repor
     checkpoint = trained.checkpoint
     outcome = trained.return_value  # type: ignore[attr-defined] # typed for Train V1
     if outcome["ending"] != Ending.FINISHED:
-        record.finish("FAILED")
+        with forgiving("the end of the run"):
+            record.finish("FAILED")
         raise UserError(_describe(outcome, config, spec))
     if checkpoint is None:
         raise RuntimeError(f"run {name} ended without a checkpoint")
@@ -138,13 +139,16 @@ def _train(config: RunConfig, curation: CurationResult, name: str, report: Repor
         left_over=left_over.num_rows,
     )
     storage.write_json(storage.join(run_uri, _RESULT), dataclasses.asdict(result))
-    record.finish("FINISHED")
+    with forgiving("the end of the run"):
+        record.finish("FINISHED")
     return result
 
 
 def _describe(outcome: dict[str, Any], config: RunConfig, spec: WorkerSpec) -> str:
     """Why a run stopped before its end."""
     step = outcome["step"]
+    if outcome["ending"] == Ending.REFUSED:
+        return f"run {spec.run_name} did not start: {outcome['reason']}"
     if outcome["ending"] == Ending.DIVERGED:
         return (
             f"run {spec.run_name} diverged: the gradient of step {step} is not finite; lower training.learning_rate. "
@@ -186,7 +190,8 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
         pass
     else:
         record = Record(tracking_uri(config.tracking), run_id)
-        record.resume()
+        with forgiving("the restart of the run"):
+            record.resume()
         return record
     curated = curation.curated
     expected = sum(curation.expected.values())
@@ -198,7 +203,10 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
             f"feed.min_shards_per_batch {config.feed.min_shards_per_batch} is more than the {curated.num_shards} "
             f"shards of pool {curated.pool!r}"
         )
-    make_tokenizer(config, curation, manifest, uri=storage.join(run_uri, _TOKENIZER))
+    tokenizer_uri = storage.join(run_uri, _TOKENIZER)
+    make_tokenizer(config, curation, manifest, uri=tokenizer_uri)
+    if config.model.pretrained is not None:
+        load_start(config, tokenizer_uri)  # raises in one process, before many do
     if config.training.validation_rows:
         load_sets(config)  # raises before the first step
         write_held_out(config, curated, manifest, uri=storage.join(run_uri, _HELD_OUT))
@@ -262,7 +270,8 @@ def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
         try:
             return trainer.fit()
         except ray.train.TrainingFailedError as error:
-            record.finish("FAILED")
+            with forgiving("the end of the run"):
+                record.finish("FAILED")
             if stuck := stuck_since(spec.run_uri, started):
                 raise UserError(
                     f"run {spec.run_name} was stuck: {'; '.join(stuck[-2:])}; stacks are in {stuck_uri(spec.run_uri)}"
@@ -293,26 +302,26 @@ def _write_model(spec: WorkerSpec, checkpoint: Path, uri: str, record: Record) -
         save_model(found.model, found.tokenizer, Path(name))
         write_model_card(Path(name), spec.config, spec.curated, spec.run_name)
         storage.upload_folder(Path(name), uri)
-        record.log_folder(Path(name), "model")
+        with forgiving("the model"):
+            record.log_folder(Path(name), "model")
 
 
 def scaled(config: RunConfig, curation: CurationResult) -> RunConfig:
     """The recipe with the global batch that its `training.scale` asks for.
 
     Raises:
-        UserError: the draw keeps no English pair to scale by.
+        UserError: the draw keeps no English pair to scale by, or the batch does not divide by the workers.
     """
-    training, compute = config.training, config.compute
+    training = config.training
     if training.scale is Scale.AS_STATED:
         return config
     drawn = sum(curation.expected.values())
-    multiple = math.lcm(*range(compute.min_workers or compute.num_workers, compute.num_workers + 1))
     try:
         found = scale_worldwide(
             english_share=curation.expected.get(ENGLISH, 0.0) / max(drawn, 1e-9),
             steps=training.steps,
             global_batch_size=training.global_batch_size,
-            multiple_of=multiple,
+            multiple_of=training.scale_multiple,
         )
     except ValueError as error:
         raise UserError(f"training.scale {training.scale}: {error}") from error
@@ -322,5 +331,6 @@ def scaled(config: RunConfig, curation: CurationResult) -> RunConfig:
         *(f"{number:,}" for number in (found.global_batch_size, training.global_batch_size)),
         *(f"{number:,}" for number in (found.seen_pairs, training.steps)),
     )
-    changed = {"global_batch_size": found.global_batch_size, "scale": Scale.AS_STATED}
-    return config.model_copy(update={"training": training.model_copy(update=changed)})
+    recipe = config.model_dump(mode="json")
+    recipe["training"] |= {"global_batch_size": found.global_batch_size, "scale": Scale.AS_STATED}
+    return build_config(recipe)

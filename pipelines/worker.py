@@ -30,7 +30,7 @@ from pipelines.config.training import TrainingConfig
 from pipelines.curated import Curated
 from pipelines.diagnosis import write_diverged, write_stuck
 from pipelines.gauges import Gauges
-from pipelines.learner import Learner
+from pipelines.learner import Learner, unfit
 from pipelines.meter import Meter
 from pipelines.start import load_start
 from pipelines.stream import ExampleStream, consume
@@ -63,13 +63,18 @@ class Ending(StrEnum):
     FINISHED = "finished"
     DIVERGED = "diverged"  # the loss or its gradient was not finite
     UNMIXED = "unmixed"  # batches came from fewer shards than the recipe asks for
+    REFUSED = "refused"  # before the first step: a device can't do what the recipe asks for
+
+
+class _RefusedError(Exception):
+    """Raised on all ranks, with the reason of the first that has one."""
 
 
 def train_loop(arguments: dict[str, Any]) -> dict[str, Any]:
     """Ray Train's entry on every worker; `arguments` holds a WorkerSpec as `spec`.
 
     Returns:
-        `step` at the end, and `ending`, the same on all ranks.
+        `step` at the end, `ending`, the same on all ranks, and the `reason` of a refusal.
     """
     spec: WorkerSpec = arguments["spec"]
     rank = ray.train.get_context().get_world_rank()
@@ -79,7 +84,10 @@ def train_loop(arguments: dict[str, Any]) -> dict[str, Any]:
 
     with Watchdog(spec.config.compute.stuck_after_s, tell) as watchdog:
         torch.set_num_threads(spec.config.compute.worker_threads)
-        return _Worker(spec, watchdog).run()
+        try:
+            return _Worker(spec, watchdog).run()
+        except _RefusedError as refused:
+            return {"step": 0, "ending": Ending.REFUSED.value, "reason": str(refused)}
 
 
 class _Worker:
@@ -93,6 +101,9 @@ class _Worker:
         self._num_ranks = ray.train.get_context().get_world_size()
         # what ranks tell each other beside gradients is on the host: a GPU need not be waited for
         self._hosts: Any = dist.new_group(backend="gloo") if self._num_ranks > 1 else None
+        device = ray.train.torch.get_device()
+        for reason in filter(None, self._gather(unfit(device, self._training.precision))):
+            raise _RefusedError(reason)
         self._board = board_of(spec.run_name)
         self._gauges = Gauges(spec.run_name) if self._rank == 0 else None
         self._progress = Progress(step=0, samples_seen=0)
@@ -104,9 +115,7 @@ class _Worker:
                 self._progress = checkpoints.load_progress(folder)
                 merged = checkpoints.load_ledger(folder)
             start = load_start(spec.config, spec.tokenizer_uri, fresh=folder is not None)
-            self._learner = Learner(
-                spec.config, start, folder, device=ray.train.torch.get_device(), num_ranks=self._num_ranks
-            )
+            self._learner = Learner(spec.config, start, folder, device=device, num_ranks=self._num_ranks)
         self._ledger = merged if self._rank == 0 else Ledger(merged.order)
         self._examples = iter(self._open_stream(merged))
         self._left = frozenset[str]()  # nodes whose end has been announced, and a checkpoint written
@@ -226,8 +235,8 @@ class _Worker:
 
     def _save(self, metrics: dict[str, float]) -> None:
         """Write a checkpoint aside, and let it be uploaded beside what follows."""
+        self._watchdog.beat("waiting for the upload of the last checkpoint")
         while self._aside is not None and self._aside.exists():  # one at a time, or disks would fill
-            self._watchdog.beat("waiting for the upload of the last checkpoint")
             time.sleep(_PAUSE_S)
         self._watchdog.beat("writing a checkpoint")
         self._aside = folder = Path(tempfile.mkdtemp(prefix=self._aside_prefix))

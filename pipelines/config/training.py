@@ -82,6 +82,7 @@ class TrainingConfig(Section):
     steps: Count = 1_000
     global_batch_size: Count = 128
     scale: Scale = Scale.AS_STATED
+    scale_multiple: Count = 64  # what a scaled global batch divides by, however many workers there are
     loss: Loss = Loss.CONTRASTIVE
     precision: Precision = Precision.FLOAT32
     layout: Layout = Layout.REPLICATED
@@ -109,6 +110,12 @@ class TrainingConfig(Section):
     def _warms_up_in_time(self) -> Self:
         if self.warmup_steps > self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} is more than steps {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_what_it_keeps_by(self) -> Self:
+        if self.best_by is not None and not self.best_by.startswith("train/") and not self.validation_rows:
+            raise ValueError(f"best_by {self.best_by} is measured by validation: set validation_rows")
         return self
 
 

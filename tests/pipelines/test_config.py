@@ -55,6 +55,8 @@ def test_several_mistakes_are_told_at_once():
     [
         ({"training": {"steps": 0}}, "training.steps"),
         ({"training": {"learning_rate": 0}}, "training.learning_rate"),
+        ({"training": {"best_by": "valid/loss"}}, "training"),
+        ({"training": {"scale_multiple": 0}}, "training.scale_multiple"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate"),
         ({"training": {"betas": [0.9]}}, "training.betas.1"),
         ({"curation": {"p": 1.5}}, "curation.p"),

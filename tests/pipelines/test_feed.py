@@ -16,7 +16,6 @@ from metaclip_core.sampling import draw
 from pipelines.config import build_config
 from pipelines.curate import curate
 from pipelines.feed import apply_feed
-from pipelines.metadata import import_metadata
 from pipelines.selection import read_unique
 from pipelines.thresholds import load_tables
 from pipelines.window import window_of
@@ -26,19 +25,6 @@ pytestmark = pytest.mark.ray
 
 NUM_SHARDS = 12
 KEY = ["epoch", "shard", "row", "caption", "language"]
-
-
-@pytest.fixture(scope="module")
-def curated(cluster, sample, tmp_path_factory):
-    recipe = {
-        "root": str(tmp_path_factory.mktemp("feed")),
-        "pool": {"name": "numbers", "uri": str(sample)},
-        "metadata": {"name": "numbers"},
-        "curation": {"p": 0.3},
-    }
-    config = build_config(recipe)
-    import_metadata(str(sample / "metadata"), config)
-    return recipe, curate(config, progress=lambda *_: None).curated
 
 
 def read_window(curated, ledger, *overrides, run_name):

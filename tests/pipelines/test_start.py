@@ -88,6 +88,19 @@ def test_worldwide_scale_lets_the_batch_grow_by_the_english_share():
     assert scaled(config, curation_with({"en": 40.0, "de": 60.0})) == config
 
 
+def test_scaled_batch_does_not_depend_on_the_workers():
+    recipe = {"training": {"global_batch_size": 60, "scale": "worldwide"}}
+    batches = {
+        scaled(
+            build_config(recipe, overrides=[f"compute.num_workers={workers}"]), curation_with({"en": 3.0, "de": 2.0})
+        ).training.global_batch_size
+        for workers in (1, 2, 4)
+    }
+    assert batches == {128}
+    with pytest.raises(UserError, match=r"128 does not divide by compute\.num_workers 3"):
+        scaled(build_config(recipe, overrides=["compute.num_workers=3"]), curation_with({"en": 3.0, "de": 2.0}))
+
+
 def test_scale_without_english_is_refused():
     config = build_config({"training": {"scale": "worldwide"}})
     with pytest.raises(UserError, match="English share"):

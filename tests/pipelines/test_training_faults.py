@@ -19,10 +19,8 @@ import pytest
 
 from pipelines import storage
 from pipelines.checkpoint import load_ledger
-from pipelines.config import build_config
-from pipelines.curate import curate, load_curation
+from pipelines.curate import load_curation
 from pipelines.draw import open_drawing
-from pipelines.metadata import import_metadata
 from pipelines.selection import read_unique
 from tests.faults import Fault, evenly, faulty
 from tests.pipelines.witnessed_run import HANG_AT
@@ -36,21 +34,10 @@ SETTINGS = [f"training.steps={STEPS}", "training.checkpoint_every_steps=7", "com
 MOMENTS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
 
 
-@pytest.fixture(scope="module")
-def curated_root(cluster, sample, tmp_path_factory):
-    """A root with the sample curated."""
-    root = tmp_path_factory.mktemp("faults") / "root"
-    pool = {"name": "numbers", "uri": str(sample)}
-    config = build_config({"root": str(root), "pool": pool, "metadata": {"name": "numbers"}, "curation": {"p": 0.3}})
-    import_metadata(str(sample / "metadata"), config)
-    curate(config, progress=lambda *_: None)
-    return root
-
-
 @pytest.fixture
-def make_run(make_config, curated_root, tmp_path):
+def make_run(make_config, curated, tmp_path):
     """Configurations of runs, over a copy of the curated root."""
-    shutil.copytree(curated_root, tmp_path / "root")
+    shutil.copytree(curated[0]["root"], tmp_path / "root")
     return make_config
 
 
@@ -131,10 +118,10 @@ def moment(seed):
     return int(np.random.default_rng(seed).integers(10, STEPS // 3))
 
 
-def test_data_actor_and_then_a_worker_killed_in_mid_epoch(make_run, tmp_path):
+def test_data_actor_then_a_worker_then_their_node_killed_in_mid_epoch(make_run, tmp_path):
     config = make_run(*SETTINGS, "training.validation_rows=20", "training.checkpoint_every_steps=25")
-    result = run(config, tmp_path / "witness", "data@10", "worker@40")
-    assert assert_promise(config, result, tmp_path / "witness") == [2, 2]
+    result = run(config, tmp_path / "witness", "data@10", "worker@40", "node@80")
+    assert assert_promise(config, result, tmp_path / "witness") == [2, 2, 2]
 
 
 @pytest.mark.slow
@@ -154,7 +141,8 @@ def test_data_actor_killed_in_mid_epoch(make_run, tmp_path, seed):
     assert set(assert_promise(config, result, tmp_path / "witness")) == {2}
 
 
-@pytest.mark.parametrize("seed", MOMENTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
 def test_node_lost_in_mid_epoch(make_run, tmp_path, seed):
     config = make_run(*SETTINGS)
     result = run(config, tmp_path / "witness", f"node@{moment(seed)}")
