@@ -229,15 +229,16 @@ class Ledger:
         return item
 
     def _bitmaps(self, epochs: Int64s, shards: Int64s, rows: Int64s) -> Iterable[tuple[int, int]]:
-        positions = self.order.position(epochs, shards)
-        order = np.lexsort((rows, positions))
-        positions, rows = positions[order], rows[order]
-        new = np.diff(positions, prepend=-1) != 0
+        order = np.lexsort((rows, shards, epochs))
+        epochs, shards, rows = epochs[order], shards[order], rows[order]
+        new = (np.diff(epochs, prepend=-1) != 0) | (np.diff(shards, prepend=-1) != 0)
+        starts = np.flatnonzero(new)
+        positions = self.order.position(epochs[starts], shards[starts])  # of items, not of rows
         again = np.flatnonzero(~new & (np.diff(rows, prepend=-1) == 0))
         if len(again):
-            raise LedgerError(f"row {rows[again[0]]} of {self._name(positions[again[0]])} came twice in one batch")
-        starts = np.flatnonzero(new)
-        for position, of_position in zip(positions[starts].tolist(), np.split(rows, starts)[1:], strict=True):
+            item = self._name(positions[np.searchsorted(starts, again[0]) - 1])
+            raise LedgerError(f"row {rows[again[0]]} of {item} came twice in one batch")
+        for position, of_position in zip(positions.tolist(), np.split(rows, starts)[1:], strict=True):
             ended = np.zeros(int(of_position[-1]) + 1, bool)
             ended[of_position] = True
             yield position, int.from_bytes(np.packbits(ended, bitorder="little").tobytes(), "little")

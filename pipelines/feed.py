@@ -46,7 +46,7 @@ class Feed:
         self, config: RunConfig, curated: Curated, open_items: Callable[[], ItemReader], *, run_name: str
     ) -> None:
         manifest = load_manifest(config).pinned(curated.num_shards, curated.manifest_digest)
-        self._names = manifest.table["name"].to_pylist()
+        self._names = manifest.table["name"]  # as Arrow: a large pool has 400,000
         self._chunk_rows = config.feed.chunk_rows
         self._items = open_items()
         state: WindowState = ray.get(window_of(run_name).state.remote())
@@ -72,7 +72,7 @@ class Feed:
 
     def _read_item(self, position: int, epoch: int, shard: int) -> Iterator[pa.Table]:
         num_drawn, chunk = 0, DRAWN.empty_table()
-        for drawn in self._items.read(self._names[shard], shard=shard, epoch=epoch):
+        for drawn in self._items.read(self._names[shard].as_py(), shard=shard, epoch=epoch):
             num_drawn += drawn.table.num_rows
             ended = self._ledger.has_ended(position, drawn.table["row"].to_numpy().astype(np.int64))
             todo = np.flatnonzero(~ended)

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from pipelines import storage
@@ -16,6 +17,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import UserError
 from pipelines.sources.base import open_source
 
+_DIGESTED_ROWS = 10_000  # at once, for a manifest of a large pool is in every reader
 MANIFEST = pa.schema([("shard", pa.int32()), ("name", pa.string()), ("size", pa.int64()), ("identity", pa.string())])
 
 
@@ -34,8 +36,9 @@ class Manifest:
     def digest(self) -> str:
         """A hash of all names and identities in order."""
         content = hashlib.sha256()
-        for row in self.table.to_pylist():
-            content.update(f"{row['name']}\0{row['identity']}\n".encode())
+        for part in self.table.to_batches(max_chunksize=_DIGESTED_ROWS):
+            lines = pc.binary_join_element_wise(part["name"], part["identity"], "\0")
+            content.update("".join(f"{line}\n" for line in lines.to_pylist()).encode())
         return content.hexdigest()[:16]
 
     def pinned(self, num_shards: int, digest: str) -> Manifest:

@@ -79,13 +79,19 @@ class Killer:
     def __init__(self, faults):
         self.faults = [(kind, int(step)) for kind, step in (fault.split("@") for fault in faults)]
         kinds = {kind for kind, _ in self.faults}
-        self._cluster, self._nodes = None, []
+        self._cluster, self._nodes, self._started = None, [], None
         if kinds & (ON_NODES | ON_SLOTS):
             num_cpus = 1 if kinds & ON_NODES else 5
             head = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": 256 << 20}
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
             made = [NODE, NODE] if kinds & ON_NODES else [SLOT] if "grow" in kinds else [SLOT, SLOT]
             self._nodes = [self._cluster.add_node(**options) for options in made]
+
+    def end(self):
+        """Stop what it started, but for the machines of its own cluster, which end with this process."""
+        if self._started is not None:
+            self._started.terminate()
+            self._started.wait(30)
 
     def connect(self, environment):
         """Ray's arguments."""
@@ -117,12 +123,13 @@ class Killer:
 
     def grow(self):
         start = ["start", "--address", self._cluster.address, "--num-cpus", "1", "--resources", '{"slot": 1}']
-        self._started = subprocess.Popen([RAY, *start, "--object-store-memory", str(100 << 20), "--block"])
+        command = [RAY, *start, "--object-store-memory", str(100 << 20), "--block"]
+        self._started = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def notice(self):
         program = ["drain-node", "--address", self._cluster.address, "--node-id", self._nodes[-1].node_id]
         reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
-        deadline = ["--deadline-remaining-seconds", "20"]
+        deadline = ["--deadline-remaining-seconds", "60"]
         subprocess.run([RAY, *program, *reason, *deadline], check=True)
 
     def _kill(self, name):
@@ -149,6 +156,7 @@ def main():
     else:
         assert not killer.faults, "the run ended before all was killed"
     ray.shutdown()  # before the machines go
+    killer.end()
     sys.stdout.write(json.dumps(told) + "\n")
 
 

@@ -117,6 +117,16 @@ def test_images_far_apart_take_a_request_each_of_their_own_bytes(store):
     assert sorted(requests) == [(0, 10), (10 * MIB, 20), (20 * MIB, 30)]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fifth_of_images_of_100_kb_is_read_with_little_else(store, seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(60_000, 140_000, 390)
+    offsets = np.append(0, np.cumsum(lengths + 1_536)[:-1])  # with headers and a description between
+    kept = np.flatnonzero(rng.random(len(lengths)) < 0.2)
+    _, requests = read(store, offsets[kept].tolist(), lengths[kept].tolist())
+    assert sum(length for _, length in requests) <= 1.3 * lengths[kept].sum()
+
+
 def test_many_neighbours_take_requests_of_bounded_size(store):
     offsets = list(range(0, 40 * MIB, 20_000))
     lengths = [min(20_000, len(CONTENT) - offset) for offset in offsets]
