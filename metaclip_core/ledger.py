@@ -73,6 +73,7 @@ class Ledger:
         self.totals = Totals()
         self.items: dict[int, Item] = {}
         self.finished = Ranges()
+        self._places: dict[tuple[int, int], int] = {}  # epoch and shard → position: of items that rows come of now
 
     def consume(self, epochs: Int64s, shards: Int64s, rows: Int64s) -> None:
         """Rows were trained on. Raises LedgerError when one had ended before."""
@@ -102,6 +103,7 @@ class Ledger:
 
     def retire(self, positions: Iterable[int]) -> None:
         """Forget the bitmaps of items that all ranks together have finished."""
+        self._places.clear()
         for position in positions:
             self.items.pop(position, None)
 
@@ -221,27 +223,39 @@ class Ledger:
             raise LedgerError(f"items were finished twice: {error}") from error
 
     def _open(self, position: int, bits: int) -> Item:
-        if self.finished.covers(position):
-            raise LedgerError(f"{self._name(position)} is finished, and rows of it came again")
-        item = self.items.setdefault(position, Item())
+        item = self.items.get(position)
+        if item is None:
+            if self.finished.covers(position):
+                raise LedgerError(f"{self._name(position)} is finished, and rows of it came again")
+            item = self.items[position] = Item()
         if again := item.ended & bits:
             raise LedgerError(f"row {again.bit_length() - 1} of {self._name(position)} came twice")
         return item
 
     def _bitmaps(self, epochs: Int64s, shards: Int64s, rows: Int64s) -> Iterable[tuple[int, int]]:
+        if not len(rows):
+            return
         order = np.lexsort((rows, shards, epochs))
         epochs, shards, rows = epochs[order], shards[order], rows[order]
         new = (np.diff(epochs, prepend=-1) != 0) | (np.diff(shards, prepend=-1) != 0)
         starts = np.flatnonzero(new)
-        positions = self.order.position(epochs[starts], shards[starts])  # of items, not of rows
+        positions = self._positions(epochs[starts], shards[starts])
         again = np.flatnonzero(~new & (np.diff(rows, prepend=-1) == 0))
         if len(again):
             item = self._name(positions[np.searchsorted(starts, again[0]) - 1])
             raise LedgerError(f"row {rows[again[0]]} of {item} came twice in one batch")
-        for position, of_position in zip(positions.tolist(), np.split(rows, starts)[1:], strict=True):
-            ended = np.zeros(int(of_position[-1]) + 1, bool)
-            ended[of_position] = True
+        for position, start, stop in zip(positions, starts, [*starts[1:], len(rows)], strict=True):
+            ended = np.zeros(rows[stop - 1] + 1, bool)
+            ended[rows[start:stop]] = True
             yield position, int.from_bytes(np.packbits(ended, bitorder="little").tobytes(), "little")
+
+    def _positions(self, epochs: Int64s, shards: Int64s) -> list[int]:
+        """Those of items, no two alike."""
+        items = list(zip(epochs.tolist(), shards.tolist(), strict=True))
+        new = [item for item in items if item not in self._places]
+        if new:
+            self._places.update(zip(new, self.order.position(*np.array(new).T).tolist(), strict=True))
+        return [self._places[item] for item in items]
 
     def _name(self, position: int) -> str:
         epochs, shards = self.order.locate([position])

@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 _S3 = "s3://"
 _TOKEN_SCHEMES = {"s3", "http", "https"}  # whose user alone is a secret
 _SECRET_OPTION = re.compile(r"[?&][^=&]*(password|passwd|secret|token|access_key|sig)[^=&]*=", re.IGNORECASE)
-MAX_ATTEMPTS = 7  # the pause before attempt n is random, below 2 ** n seconds: half a minute in all
+MAX_ATTEMPTS = 10  # the pause before attempt n is random, below 2 ** n and 20 seconds: a minute in all
 CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 30.0  # without a byte
 

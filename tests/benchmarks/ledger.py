@@ -58,16 +58,16 @@ def seconds(run):
 
 
 def counting(ledger):
-    """The time of a step's rows, on one rank: of items that are open, rows that are left."""
+    """The time of a step's rows, on one rank: of some open items, as a stream mixes them, rows that are left."""
     rng = np.random.default_rng(1)
-    positions = np.sort(np.array(list(ledger.items)))
-    left = {int(p): rng.permutation(np.flatnonzero(~ledger.has_ended(int(p), np.arange(ITEM_ROWS)))) for p in positions}
+    mixed_items = rng.choice(np.array(list(ledger.items)), BATCH_ITEMS, replace=False)
+    every_row = np.arange(ITEM_ROWS)
+    left = [rng.permutation(np.flatnonzero(~ledger.has_ended(int(item), every_row))) for item in mixed_items]
     rows_of_item = BATCH_ROWS // BATCH_ITEMS
     batches = []
     for number in range(ROUNDS):
-        chosen = rng.choice(positions, BATCH_ITEMS, replace=False)
-        rows = [left[int(p)][number * rows_of_item :][:rows_of_item] for p in chosen]
-        epochs, shards = ledger.order.locate(np.repeat(chosen, rows_of_item))
+        rows = [of_item[number * rows_of_item :][:rows_of_item] for of_item in left]
+        epochs, shards = ledger.order.locate(np.repeat(mixed_items, rows_of_item))
         mixed = rng.permutation(BATCH_ROWS)
         batches.append((epochs[mixed], shards[mixed], np.concatenate(rows)[mixed]))
     return seconds(lambda number: ledger.consume(*batches[number]))
