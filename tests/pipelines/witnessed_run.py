@@ -84,7 +84,8 @@ class Killer:
             num_cpus = 1 if kinds & ON_NODES else 5
             head = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": 256 << 20}
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
-            made = [NODE, NODE] if kinds & ON_NODES else [SLOT] if "grow" in kinds else [SLOT, SLOT]
+            spare = sum(kind in ON_NODES for kind, _ in self.faults)
+            made = [NODE] * (1 + spare) if spare else [SLOT] if "grow" in kinds else [SLOT, SLOT]
             self._nodes = [self._cluster.add_node(**options) for options in made]
 
     def end(self):
