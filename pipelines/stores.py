@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Callable
 
 import pyarrow.fs as pafs
 
@@ -53,13 +54,24 @@ def open_store(uri: str) -> tuple[pafs.FileSystem, str]:
     return _open_s3(path.partition("/")[0], endpoint), path
 
 
+class _PatientS3(pafs.S3FileSystem):  # type: ignore[misc] # pyarrow is not typed
+    """Opened anew where it is unpickled: pyarrow would leave out the retries, and write keys down."""
+
+    opened_by: tuple[str, str | None]  # arguments of `_open_s3`
+
+    def __reduce__(self) -> tuple[Callable[..., pafs.S3FileSystem], tuple[str, str | None]]:
+        return _open_s3, self.opened_by
+
+
 @functools.cache
 def _open_s3(bucket: str, endpoint: str | None) -> pafs.S3FileSystem:
     nearby, _ = pafs.FileSystem.from_uri(_S3 + bucket)  # finds the region of the bucket
-    return pafs.S3FileSystem(
+    store = _PatientS3(
         region=nearby.region,
         endpoint_override=endpoint,
         connect_timeout=CONNECT_TIMEOUT_S,
         request_timeout=STALL_TIMEOUT_S,
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=MAX_ATTEMPTS),
     )
+    store.opened_by = bucket, endpoint
+    return store

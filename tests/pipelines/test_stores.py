@@ -1,6 +1,7 @@
 """Storage on a real S3 server, on good days and on bad ones."""
 
 import contextlib
+import pickle
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -250,3 +251,16 @@ def test_a_store_of_faults_of_all_kinds_reads_what_was_written(in_store, monkeyp
             assert storage.read_table(f"{ROOT}/mixed/{number}.parquet").equals(table)
             assert storage.read_table(f"{ROOT}/mixed/{number}.parquet", columns=["y"]).equals(table.select(["y"]))
     assert len(weather.came) >= 3
+
+
+def test_a_file_system_that_was_sent_is_as_patient_and_carries_no_key(in_store, monkeypatch, unpatient):
+    with bad_day(in_store, monkeypatch, Weather({})) as weather:
+        filesystem, path = storage.resolve(f"{ROOT}/sent")
+        sent = pickle.dumps(filesystem)
+        stores._open_s3.cache_clear()
+        received = pickle.loads(sent)  # noqa: S301 - our own
+        weather.rates, before = {Fault.UNAVAILABLE: 1.0}, weather.num_requests
+        with pytest.raises(OSError, match="503"):
+            received.open_input_file(path)
+    assert weather.num_requests - before == stores.MAX_ATTEMPTS
+    assert in_store.secret_key.encode() not in sent
