@@ -3,7 +3,8 @@
 An item is one position of the stream, that is one (epoch, shard); its rows are those that the draw kept. A row ends
 as consumed (trained on) or failed (its image was broken). Every rank keeps the ledger of its own rows and writes it
 into the checkpoint; on loading they are merged, and a row in two of them is an error. An item of which all drawn rows
-have ended is finished, and shrinks to a range of positions.
+have ended is finished, and shrinks to a range of positions; not before its closing tombstone has come to a rank, for
+what is still on its way would come to a finished item.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Item:
     consumed: int = 0
     failed: int = 0
     drawn: int | None = None
+    closed: bool = False  # whether its closing tombstone has come to this ledger, and not only to one before
 
     @property
     def ended(self) -> int:
@@ -95,11 +97,14 @@ class Ledger:
             item = self._open(position, 0)
             if item.drawn not in (None, num_drawn):
                 raise LedgerError(f"{self._name(position)} drew {num_drawn} rows, and {item.drawn} before")
-            item.drawn = num_drawn
+            item.drawn, item.closed = num_drawn, True
 
     def open_items(self) -> dict[int, tuple[int, int | None]]:
-        """Position → (rows ended here, rows drawn if known here): what ranks exchange to find finished items."""
-        return {position: (item.ended.bit_count(), item.drawn) for position, item in self.items.items()}
+        """Position → (rows ended here, rows drawn if closed here): what ranks exchange to find finished items."""
+        return {
+            position: (item.ended.bit_count(), item.drawn if item.closed else None)
+            for position, item in self.items.items()
+        }
 
     def retire(self, positions: Iterable[int]) -> None:
         """Forget the bitmaps of items that all ranks together have finished."""
@@ -211,7 +216,9 @@ class Ledger:
                 known.consumed |= item.consumed
                 known.failed |= item.failed
                 known.drawn = item.drawn if known.drawn is None else known.drawn
-        done = finished_items([merged.open_items()])
+        # nothing is on its way to a ledger that begins, so none needs to be closed here
+        counts = {position: (item.ended.bit_count(), item.drawn) for position, item in merged.items.items()}
+        done = finished_items([counts])
         merged.retire(done)
         merged.finish(done)
         return merged

@@ -276,6 +276,28 @@ def test_close_with_the_same_number_again_is_what_a_restart_brings():
     assert ledger.items[0].drawn == 3
 
 
+def test_an_item_that_is_read_again_is_not_finished_before_its_closing_tombstone_came_again():
+    before = Ledger(ORDER)
+    consume(before, 3, [0])
+    close(before, 3, 2)
+    ranks = [Ledger.merge([stored(before)]), Ledger(ORDER)]
+    consume(ranks[1], 3, [1])
+    compact(ranks)
+    assert 3 in ranks[0].items
+    close(ranks[1], 3, 2)  # it was on its way to the other rank
+    compact(ranks)
+    assert finished_positions(Ledger.merge([stored(rank) for rank in ranks])) == {3}
+
+
+def test_an_item_of_which_all_ended_but_not_its_closing_tombstone_is_not_read_again():
+    before = Ledger(ORDER)
+    consume(before, 3, [0])
+    close(before, 3, 2)
+    again = Ledger.merge([stored(before)])
+    consume(again, 3, [1])
+    assert 3 not in Ledger.merge([stored(again)]).pending()
+
+
 def test_close_with_another_number_is_an_error():
     ledger = Ledger(ORDER)
     close(ledger, 0, 3)
