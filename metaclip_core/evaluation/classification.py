@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional
+
+from metaclip_core.evaluation.ranking import NOWHERE, Tally, hits, wrong_ahead
+
+ClassName = str | Sequence[str] | None  # one name, several that mean the same, or none in a language
+MANY_LABELS = -1  # where an image has fewer labels than others of its set
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares in [0, 1] by k: over all images, and as the mean over the classes that have images."""
+    """By k: the images whose class is among the k nearest; and shares in [0, 1] as the mean over classes with images."""
 
-    top: Mapping[int, float]
-    top_per_class: Mapping[int, float]
+    top: Mapping[int, Tally]
+    top_per_class: Mapping[int, float]  # empty where images have several labels
 
 
-def prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Every class name in every template, at its `{}`; class by class, as `class_embeddings` expects them.
+def prompts(names: ClassName, templates: Sequence[str]) -> list[str]:
+    """Every name of a class in every template, at its `{}`.
 
     Raises:
         ValueError: a template has no `{}`.
@@ -26,50 +32,56 @@ def prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[str]:
     without = [template for template in templates if "{}" not in template]
     if without:
         raise ValueError(f"a template must hold {{}} for the class name; {without[0]!r} does not")
-    return [template.replace("{}", name) for name in class_names for template in templates]
+    spelt = [names] if isinstance(names, str) else names or []
+    return [template.replace("{}", name) for name in spelt for template in templates]
 
 
-def class_embeddings(prompt_embeddings: torch.Tensor, *, num_templates: int) -> torch.Tensor:
-    """Unit vectors [classes, d]: of each class the direction of the mean over its templates.
-
-    Args:
-        prompt_embeddings: unit vectors [classes · num_templates, d], class by class.
-        num_templates: prompts of each class.
-
-    Raises:
-        ValueError: the rows are no multiple of `num_templates`.
-    """
-    rows, width = prompt_embeddings.shape
-    if num_templates < 1 or rows % num_templates:
-        raise ValueError(f"{rows} prompt embeddings can't be shared out over classes of {num_templates} templates")
-    return functional.normalize(prompt_embeddings.view(-1, num_templates, width).mean(dim=1), dim=-1)
+def mean_direction(embeddings: torch.Tensor) -> torch.Tensor:
+    """The unit vector [d] of the mean of unit vectors [n, d], n > 0: of a class, from its prompts."""
+    return functional.normalize(embeddings.mean(dim=0), dim=-1)
 
 
 def top_k_accuracy(
-    image_embeddings: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor, *, ks: Sequence[int]
+    image_embeddings: torch.Tensor,
+    classes: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    ks: Sequence[int],
+    decoded: torch.Tensor | None = None,
 ) -> Accuracy:
-    """How often an image's class is among its k nearest. A class that ties with the right one counts as nearer.
+    """How often an image's class is among its k nearest. Of several labels one is enough (Dollar Street).
 
     Args:
         image_embeddings: [n, d], n > 0.
-        classes: [c, d], see `class_embeddings`.
-        labels: int64 [n], rows of `classes`.
+        classes: [c, d].
+        labels: int64 [n] or [n, l], rows of `classes`; MANY_LABELS fills up rows with fewer labels.
         ks: the k to report; one above c is met by every image.
+        decoded: bool [n]; an image that did not decode is wrong. None: all did.
 
     Raises:
-        ValueError: there are no images.
+        ValueError: there are no images, or a label is no row of `classes`.
     """
     if not len(labels):
         raise ValueError("no images to classify")
-    similarity = image_embeddings @ classes.T
-    right = similarity.gather(1, labels[:, None])
-    nearer = (similarity >= right).sum(dim=1) - 1  # the right one is among the >=
-    images_of = torch.bincount(labels, minlength=len(classes))
+    several = labels if labels.ndim == 2 else labels[:, None]  # noqa: PLR2004 - [n, l]
+    if (several >= len(classes)).any() or (several < MANY_LABELS).any() or (several.amax(dim=1) < 0).any():
+        raise ValueError(f"a label is none of the {len(classes)} classes")
+
+    def right(rows: slice) -> torch.Tensor:
+        marked = torch.zeros(rows.stop - rows.start, len(classes) + 1, dtype=torch.bool, device=several.device)
+        return marked.scatter(1, several[rows] % (len(classes) + 1), value=True)[:, :-1]  # MANY_LABELS: the last column
+
+    ahead = wrong_ahead(image_embeddings, classes, right)
+    if decoded is not None:
+        ahead = torch.where(decoded, ahead, NOWHERE)
+    asked = np.ones(len(ahead))
+    top = {k: Tally(hits(ahead, k), asked) for k in ks}
+    if several.shape[1] > 1:
+        return Accuracy(top, {})
+    images_of = np.bincount(several[:, 0].cpu().numpy(), minlength=len(classes))
     present = images_of > 0
-    top, top_per_class = {}, {}
+    per_class = {}
     for k in ks:
-        hits = (nearer < k).double()
-        top[k] = hits.mean().item()
-        hits_of = torch.zeros(len(classes), dtype=torch.float64, device=hits.device).index_add(0, labels, hits)
-        top_per_class[k] = (hits_of[present] / images_of[present]).mean().item()
-    return Accuracy(top=top, top_per_class=top_per_class)
+        right_of = np.bincount(several[:, 0].cpu().numpy(), weights=top[k].right, minlength=len(classes))
+        per_class[k] = float((right_of[present] / images_of[present]).mean())
+    return Accuracy(top, per_class)
