@@ -120,6 +120,18 @@ def decode_reduced(data: bytes, *, max_pixels: int, least_side: int) -> Image.Im
     return reduced if opened.upright is None else reduced.transpose(opened.upright)
 
 
+def decode_whole(data: bytes, *, max_pixels: int) -> Image.Image | DropReason:
+    """All of an encoded image, upright and RGB as in `decode`.
+
+    Returns:
+        The image; or IMAGE_PIXELS_OVER_LIMIT, if the header announces more than `max_pixels`; or IMAGE_BROKEN.
+    """
+    opened = _open(data, max_pixels=max_pixels, needed=None)
+    if isinstance(opened, DropReason):
+        return opened
+    return opened.colours if opened.upright is None else opened.colours.transpose(opened.upright)
+
+
 @dataclass(frozen=True)
 class _Opened:
     """All pixels as RGB as they are stored, and what turns them upright."""

@@ -14,7 +14,14 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import CLIPImageProcessor, MetaClip2Config, MetaClip2Model, PreTrainedTokenizerFast
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    MetaClip2Config,
+    MetaClip2Model,
+    PreTrainedTokenizerFast,
+)
 from transformers.image_utils import PILImageResampling
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
@@ -23,6 +30,9 @@ from metaclip_core.model import shape_of
 from metaclip_core.shapes import ModelShape
 
 _MODEL_TYPE = "metaclip_2"
+_CLIP_TYPE = "clip"
+MODEL_TYPES = (_MODEL_TYPE, _CLIP_TYPE)  # that can be evaluated
+_OLDEST_EOS = 2  # CLIP's first configurations say so, and its model then reads a text at its highest id
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _NOT_OF_THE_MODEL = ("position_ids", "logit_bias")  # kept by older versions; only the sigmoid loss has use for it
 _LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
@@ -62,9 +72,23 @@ def load_model(directory: Path) -> tuple[MetaClip2Model, PreTrainedTokenizerFast
         ValueError: the folder is no MetaCLIP 2 model, its weights are pickled or not those of its configuration, or
             its tokenizer is another model's.
     """
-    _check_files(directory)
+    check_folder(directory, kinds=(_MODEL_TYPE,))
     config = MetaClip2Config.from_pretrained(directory, local_files_only=True)
-    loaded: Any = MetaClip2Model.from_pretrained(  # typed as if it gave no report
+    model: MetaClip2Model = _load_weights(MetaClip2Model, config, directory)
+    return model, _load_tokenizer(directory, model)
+
+
+def load_any_model(directory: Path) -> tuple[MetaClip2Model | CLIPModel, PreTrainedTokenizerFast]:
+    """`load_model`, of a folder of any of MODEL_TYPES; MetaCLIP 1 is published as CLIP."""
+    if check_folder(directory, kinds=MODEL_TYPES) == _MODEL_TYPE:
+        return load_model(directory)
+    config = CLIPConfig.from_pretrained(directory, local_files_only=True)
+    model: CLIPModel = _load_weights(CLIPModel, config, directory)
+    return model, _load_tokenizer(directory, model)
+
+
+def _load_weights(kind: Any, config: Any, directory: Path) -> Any:  # noqa: ANN401 - transformers types no report
+    model, loading = kind.from_pretrained(
         directory,
         config=config,
         local_files_only=True,
@@ -74,17 +98,21 @@ def load_model(directory: Path) -> tuple[MetaClip2Model, PreTrainedTokenizerFast
         dtype=torch.float32,
         output_loading_info=True,
     )
-    model, loading = loaded
     _check_weights(directory, loading)
+    return model
+
+
+def _load_tokenizer(directory: Path, model: MetaClip2Model | CLIPModel) -> PreTrainedTokenizerFast:
     tokenizer = load_tokenizer(directory)
     text = model.text_model.config
     eos = special_ids(tokenizer).eos
-    if eos != text.eos_token_id or len(tokenizer) > text.vocab_size:
+    oldest = text.model_type.startswith(_CLIP_TYPE) and text.eos_token_id == _OLDEST_EOS and eos == text.vocab_size - 1
+    if not oldest and (eos != text.eos_token_id or len(tokenizer) > text.vocab_size):
         raise ValueError(
             f"{directory}: the tokenizer has {len(tokenizer)} pieces and EOS {eos}, "
             f"the model {text.vocab_size} and EOS {text.eos_token_id}"
         )
-    return model, tokenizer
+    return tokenizer
 
 
 def load_pretrained(directory: Path, *, shape: ModelShape) -> Pretrained:
@@ -134,18 +162,22 @@ def _stated_licence(card: Path) -> str | None:
     return ", ".join(map(str, licence)) if isinstance(licence, list) else str(licence)
 
 
-def _check_files(directory: Path) -> None:
-    """Look before transformers does, whose errors are about hubs and code to trust."""
+def check_folder(directory: Path, *, kinds: tuple[str, ...]) -> str:
+    """The `model_type` of a folder, one of `kinds`. Looks before transformers does, whose errors are about hubs.
+
+    Raises:
+        ValueError: it holds no model, one of another kind, or pickled weights alone.
+    """
     try:
         kind = json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"]
     except FileNotFoundError as error:
         raise ValueError(f"{directory} holds no model: there is no config.json") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{directory} holds no model: its config.json names no model_type") from error
-    if kind != _MODEL_TYPE:
-        raise ValueError(f"{directory} holds a {kind!r} model, expected {_MODEL_TYPE!r}")
+    if kind not in kinds:
+        raise ValueError(f"{directory} holds a {kind!r} model, expected {' or '.join(map(repr, kinds))}")
     if any(directory.glob("*.safetensors")):
-        return
+        return str(kind)
     pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
     if pickles:
         raise ValueError(f"{directory} has pickled weights alone ({pickles[0]}); only safetensors are read")

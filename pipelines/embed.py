@@ -1,101 +1,220 @@
-"""Embeddings of images and texts by a model, through Ray Data."""
+"""Embeddings of images and of prompts by a model, in this process or through Ray Data; the driver holds them all."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 import torch
 
-from metaclip_core.batches import caption_buckets
-from metaclip_core.captions import CaptionEncoder, pad_to_bucket, special_ids
-from metaclip_core.images import decode
-from metaclip_core.model import encode_images, encode_texts
-from metaclip_core.model_folder import load_model
+from metaclip_core.evaluation.classification import mean_direction
 from metaclip_core.records import DropReason
-from pipelines import storage
 from pipelines.config.compute import ComputeConfig
+from pipelines.evaluation_sets import StoredImages
+from pipelines.models import load_encoder
+from pipelines.shards import Progress
 
-_MAX_PIXELS = 100_000_000
+MAX_PIXELS = 100_000_000
+
+Floats = npt.NDArray[np.float32]
 
 
-class EmbedImages:
-    """Holds a model; column image in, column embedding beside it out. An image that fails gets zeros."""
+def _silent(step: str, done: int, of: int) -> None:
+    """No progress is shown."""
 
-    def __init__(self, model_uri: str, *, threads: int) -> None:
+
+@dataclass(frozen=True)
+class EmbeddedImages:
+    """Unit vectors [n, d] in order, zeros for an image that did not decode, and bool [n], which did."""
+
+    embeddings: torch.Tensor
+    decoded: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Images, file by file, and [m, d], the direction of each prompt list's mean."""
+
+    images: list[EmbeddedImages]
+    prompts: torch.Tensor
+
+
+class Embed:
+    """Holds a model; rows are images or lists of prompts, so that one load serves both."""
+
+    def __init__(self, model: str, *, batch_rows: int, threads: int) -> None:
         torch.set_num_threads(threads)
-        with storage.local_copy(model_uri) as folder:
-            self._model, _ = load_model(folder)
-        self._image_size = int(self._model.vision_model.config.image_size)
-        self._width = int(self._model.visual_projection.out_features)
+        self._encoder = load_encoder(model)
+        self._batch_rows = batch_rows
+
+    @property
+    def logit_scale(self) -> float:
+        """By which similarities are multiplied before a softmax."""
+        return self._encoder.logit_scale
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Append the column `embedding`, and drop the image."""
-        decoded = [
-            decode(image, image_size=self._image_size, max_pixels=_MAX_PIXELS, crop=None)
-            for image in batch["image"].to_pylist()
-        ]
-        embeddings = np.zeros((len(decoded), self._width), np.float32)
-        sound = [i for i, pixels in enumerate(decoded) if not isinstance(pixels, DropReason)]
-        if sound:
-            pixels = torch.from_numpy(np.stack([decoded[i] for i in sound]))
-            with torch.inference_mode():
-                embeddings[sound] = encode_images(self._model, pixels).numpy()
-        return _with_embedding(batch.drop_columns("image"), embeddings)
+        """Columns `embedding` and `decoded` instead of `image` and `prompts`, of which one is null in each row."""
+        is_image = batch["prompts"].is_null().to_numpy()
+        embeddings = np.zeros((batch.num_rows, self._encoder.width), np.float32)
+        decoded = np.ones(batch.num_rows, np.bool_)
+        if is_image.any():
+            images = batch["image"].filter(pa.array(is_image)).to_pylist()
+            embeddings[is_image], decoded[is_image] = self.images(images)
+        if not is_image.all():
+            embeddings[~is_image] = self.prompts(batch["prompts"].filter(pa.array(~is_image)).to_pylist())
+        rest = batch.drop_columns(["image", "prompts"]).append_column("decoded", pa.array(decoded))
+        return rest.append_column("embedding", embedding_column(embeddings))
+
+    def images(self, images: Sequence[bytes | None]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Unit vectors [n, d] and which images decoded; the others get zeros."""
+        embeddings = np.zeros((len(images), self._encoder.width), np.float32)
+        decoded = np.zeros(len(images), np.bool_)
+        for start in range(0, len(images), self._batch_rows):
+            some = images[start : start + self._batch_rows]
+            made = [self._encoder.preprocessing.pixels(image or b"", max_pixels=MAX_PIXELS) for image in some]
+            rows = [start + row for row, pixels in enumerate(made) if not isinstance(pixels, DropReason)]
+            if rows:
+                sound = np.stack([pixels for pixels in made if not isinstance(pixels, DropReason)])
+                embeddings[rows] = self._encoder.images(sound).numpy()
+                decoded[rows] = True
+        return embeddings, decoded
+
+    def prompts(self, lists: Sequence[Sequence[str]]) -> Floats:
+        """[n, d]: of each list the direction of its embeddings' mean."""
+        flat = [prompt for prompts in lists for prompt in prompts]
+        starts = range(0, len(flat), self._batch_rows)
+        embedded = torch.cat([self._encoder.texts(flat[start : start + self._batch_rows]) for start in starts])
+        rows_of = torch.split(embedded, [len(prompts) for prompts in lists])
+        means: Floats = torch.stack([mean_direction(rows) for rows in rows_of]).numpy()
+        return means
 
 
-class EmbedTexts:
-    """Holds a model; column text in, column embedding beside it out."""
+class LocalEmbedder:
+    """Embeds in this process: beside a training, which leaves no CPUs for a data set, or for a few images."""
 
-    def __init__(self, model_uri: str, *, threads: int) -> None:
-        torch.set_num_threads(threads)
-        with storage.local_copy(model_uri) as folder:
-            self._model, tokenizer = load_model(folder)
-        self._context_length = int(self._model.text_model.config.max_position_embeddings)
-        self._encoder = CaptionEncoder(tokenizer, context_length=self._context_length)
-        self._pad_id = special_ids(tokenizer).pad
+    def __init__(self, model: str, *, batch_rows: int, threads: int) -> None:
+        self._embed = Embed(model, batch_rows=batch_rows, threads=threads)
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Append the column `embedding`."""
-        input_ids = pad_to_bucket(
-            self._encoder.encode(batch["text"].to_pylist()),
-            buckets=caption_buckets(self._context_length),
-            pad_id=self._pad_id,
+    @property
+    def logit_scale(self) -> float:
+        """By which similarities are multiplied before a softmax."""
+        return self._embed.logit_scale
+
+    def embed(
+        self, files: Sequence[StoredImages], prompts: Sequence[Sequence[str]], *, progress: Progress = _silent
+    ) -> Embedded:
+        """All images of some files and all prompts."""
+        images = []
+        for done, file in enumerate(files):
+            progress("embed", done, len(files))
+            parts = [self._embed.images(part["image"].to_pylist()) for part in file.parts(range(len(file.part_rows)))]
+            embeddings, decoded = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            images.append(EmbeddedImages(torch.from_numpy(embeddings), torch.from_numpy(decoded)))
+        return Embedded(images, self.prompts(prompts))
+
+    def images(self, images: Sequence[bytes | None]) -> EmbeddedImages:
+        """A few images."""
+        embeddings, decoded = self._embed.images(images)
+        return EmbeddedImages(torch.from_numpy(embeddings), torch.from_numpy(decoded))
+
+    def prompts(self, prompts: Sequence[Sequence[str]]) -> torch.Tensor:
+        """[n, d]: of each list the direction of its embeddings' mean."""
+        return torch.from_numpy(self._embed.prompts(prompts)) if prompts else torch.zeros(0, 0)
+
+
+class DataEmbedder:
+    """Embeds through Ray Data, all images and prompts in one plan. Needs a Ray cluster."""
+
+    def __init__(self, model: str, *, batch_rows: int, compute: ComputeConfig) -> None:
+        self._model = model
+        self._batch_rows = batch_rows
+        self._compute = compute
+
+    def embed(
+        self, files: Sequence[StoredImages], prompts: Sequence[Sequence[str]], *, progress: Progress = _silent
+    ) -> Embedded:
+        """All images of some files and all prompts. A task reads a row group, and no image passes by the driver."""
+        firsts = np.cumsum([0, *(file.num_images for file in files)]).tolist()
+        rows = self._images(files, firsts)
+        if prompts:
+            texts = self._prompts(prompts, first=firsts[-1])
+            rows = texts if rows is None else rows.union(texts)
+        if rows is None:
+            return Embedded([], torch.zeros(0, 0))
+        table = self.apply(rows, total=firsts[-1] + len(prompts), progress=progress)
+        embeddings = matrix(table)
+        decoded = torch.from_numpy(table["decoded"].to_numpy().copy())
+        images = [EmbeddedImages(embeddings[start:stop], decoded[start:stop]) for start, stop in pairwise(firsts)]
+        return Embedded(images, embeddings[firsts[-1] :])
+
+    def _images(self, files: Sequence[StoredImages], firsts: Sequence[int]) -> ray.data.Dataset | None:
+        places = [(number, part) for number, file in enumerate(files) for part in range(len(file.part_rows))]
+        if not places:
+            return None
+        table = pa.table({"file": [file for file, _ in places], "part": [part for _, part in places]})
+        positions = ray.data.from_arrow(table, override_num_blocks=min(len(places), self._compute.shard_blocks))
+        return positions.map_batches(
+            partial(_read_parts, files=files, firsts=firsts),
+            batch_format="pyarrow",
+            batch_size=1,
+            udf_modifying_row_count=True,
         )
-        with torch.inference_mode():
-            embeddings = encode_texts(self._model, input_ids).numpy()
-        return _with_embedding(batch, embeddings)
+
+    def _prompts(self, prompts: Sequence[Sequence[str]], *, first: int) -> ray.data.Dataset:
+        lists = pa.array([list(of_row) for of_row in prompts], pa.list_(pa.string()))
+        order = pa.array(range(first, first + len(prompts)), pa.int64())
+        table = pa.table({"order": order, "image": pa.nulls(len(prompts), pa.binary()), "prompts": lists})
+        return ray.data.from_arrow(table, override_num_blocks=-(-len(prompts) // self._batch_rows))
+
+    def apply(self, rows: ray.data.Dataset, *, total: int, progress: Progress = _silent) -> pa.Table:
+        """All rows with their embeddings, by their column order."""
+        compute = self._compute
+        embedded = rows.map_batches(
+            Embed,
+            fn_constructor_args=(self._model,),
+            fn_constructor_kwargs={"batch_rows": self._batch_rows, "threads": compute.worker_threads},
+            batch_format="pyarrow",
+            batch_size=self._batch_rows,
+            num_cpus=compute.worker_cpus,
+            num_gpus=1 if compute.use_gpu else 0,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=compute.max_actors),
+        )
+        tables, done = [], 0
+        progress("embed", 0, total)
+        for table in embedded.iter_batches(batch_format="pyarrow", batch_size=None):
+            tables.append(table)
+            done += table.num_rows
+            progress("embed", done, total)
+        return pa.concat_tables(tables).sort_by("order")
 
 
-def _with_embedding(batch: pa.Table, embeddings: npt.NDArray[np.float32]) -> pa.Table:
-    width = embeddings.shape[1]
-    column = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), width)
-    return batch.append_column("embedding", column)
+def _read_parts(batch: pa.Table, *, files: Sequence[StoredImages], firsts: Sequence[int]) -> Iterator[pa.Table]:
+    """Row groups of images, as rows to embed."""
+    for place in batch.to_pylist():
+        for part in files[place["file"]].parts([place["part"]]):
+            order = pc.add(part["order"], firsts[place["file"]])
+            yield image_rows(part["image"], order)
 
 
-def embed(
-    rows: ray.data.Dataset,
-    stage: type[EmbedImages | EmbedTexts],
-    model_uri: str,
-    *,
-    batch_rows: int,
-    compute: ComputeConfig,
-) -> pa.Table:
-    """All rows with their embeddings, in any order. Needs a Ray cluster."""
-    embedded = rows.map_batches(
-        stage,
-        fn_constructor_args=(model_uri,),
-        fn_constructor_kwargs={"threads": compute.worker_threads},
-        batch_format="pyarrow",
-        batch_size=batch_rows,
-        num_cpus=compute.worker_cpus,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=compute.max_actors),
-    )
-    return pa.concat_tables(embedded.iter_batches(batch_format="pyarrow", batch_size=None))
+def image_rows(images: pa.ChunkedArray, order: pa.ChunkedArray) -> pa.Table:
+    """Images as rows that `Embed` takes."""
+    prompts = pa.nulls(len(images), pa.list_(pa.string()))
+    return pa.table({"order": order, "image": images, "prompts": prompts})
 
 
 def matrix(table: pa.Table) -> torch.Tensor:
     """The column `embedding` as float32 [n, width]."""
     column = table["embedding"].combine_chunks()
     return torch.from_numpy(column.flatten().to_numpy().reshape(len(column), -1).copy())
+
+
+def embedding_column(embeddings: Floats) -> pa.FixedSizeListArray:
+    """The inverse of `matrix`."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), embeddings.shape[1])

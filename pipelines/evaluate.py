@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import pyarrow as pa
-import ray
-import torch
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 from pipelines import storage
+from pipelines.class_names import ClassNames
 from pipelines.cluster import connected
 from pipelines.config import RunConfig
-from pipelines.embed import EmbedImages, EmbedTexts, embed, matrix
+from pipelines.embed import DataEmbedder
 from pipelines.errors import UserError
-from pipelines.evaluation_sets import load_sets, measure_sets
+from pipelines.evaluation_sets import load_sets
+from pipelines.measures import measure_sets
+from pipelines.models import check_model, model_digest, model_name
 from pipelines.shards import Progress
+from pipelines.tasks import checked_tasks
 from pipelines.training import TrainResult, load_record, load_result
 
 
-class _DataEmbedder:
-    """Embeds through Ray Data."""
+@dataclass(frozen=True)
+class Evaluation:
+    """A model and its metrics by name, as kept under the root."""
 
-    def __init__(self, model_uri: str, config: RunConfig) -> None:
-        self._model_uri = model_uri
-        self._batch_rows = config.evaluation.batch_rows
-        self._compute = config.compute
-
-    def images(self, table: pa.Table) -> pa.Table:
-        """The rows with the embeddings of their column `image`, in order."""
-        return self._embed(table, EmbedImages)
-
-    def texts(self, texts: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The embedding of each distinct text."""
-        distinct = pa.table({"text": sorted(set(texts))})
-        embedded = self._embed(distinct, EmbedTexts)
-        return dict(zip(embedded["text"].to_pylist(), matrix(embedded), strict=True))
-
-    def _embed(self, table: pa.Table, stage: type[EmbedImages | EmbedTexts]) -> pa.Table:
-        numbered = table.append_column("order", pa.array(range(table.num_rows), pa.int64()))
-        blocks = -(-table.num_rows // self._batch_rows)
-        rows = ray.data.from_arrow(numbered, override_num_blocks=blocks)
-        embedded = embed(rows, stage, self._model_uri, batch_rows=self._batch_rows, compute=self._compute)
-        return embedded.sort_by("order")
+    name: str  # for tables
+    model: str
+    samples_seen: int | None  # in training; None: of a model from elsewhere
+    metrics: Mapping[str, float]
 
 
 def evaluate_run(config: RunConfig, *, progress: Progress) -> dict[str, float]:
@@ -51,7 +36,8 @@ def evaluate_run(config: RunConfig, *, progress: Progress) -> dict[str, float]:
         UserError: the run is not finished, or there is no such set.
     """
     result = load_result(config)
-    metrics = evaluate_model(config, result.model_uri, progress=progress)
+    metrics = _evaluate(config, result.model_uri, progress=progress)
+    _keep(config, Evaluation(result.run_name, result.model_uri, result.samples_seen, metrics))
     storage.write_json(_metrics_uri(config, result.run_name), metrics)
     load_record(config, result).log_metrics(metrics, step=config.training.steps)
     return metrics
@@ -69,16 +55,48 @@ def _metrics_uri(config: RunConfig, run_name: str) -> str:
     return storage.join(storage.Layout(config.root).run(run_name), "evaluation.json")
 
 
-def evaluate_model(config: RunConfig, model_uri: str, *, progress: Progress) -> dict[str, float]:
-    """Metrics of a Hugging Face folder on the recipe's evaluation sets, by name. Connects to Ray where nobody has yet.
+def evaluate_model(config: RunConfig, model: str, *, progress: Progress) -> dict[str, float]:
+    """Metrics of a model on the recipe's evaluation sets, by name. Connects to Ray where nobody has yet.
 
     Raises:
-        UserError: there is no such model or set.
+        UserError: there is no such model or set, or one that does not fit.
     """
-    if not storage.exists(storage.join(model_uri, "config.json")):
-        raise UserError(f"no model at {model_uri}: it holds no config.json")
-    sets = load_sets(config)
-    if not sets:
+    metrics = _evaluate(config, model, progress=progress)
+    _keep(config, Evaluation(model_name(model), model, None, metrics))
+    return metrics
+
+
+def _evaluate(config: RunConfig, model: str, *, progress: Progress) -> dict[str, float]:
+    check_model(model)
+    tasks = checked_tasks(load_sets(config))
+    if not tasks:
         raise UserError("evaluation.sets is empty: name at least one folder")
+    class_names = ClassNames(config.root, model_digest=model_digest(model))
     with connected(config.compute):
-        return measure_sets(sets, _DataEmbedder(model_uri, config), progress=progress)
+        return measure_sets(
+            tasks,
+            DataEmbedder(model, batch_rows=config.evaluation.batch_rows, compute=config.compute),
+            resamples=config.evaluation.resamples,
+            progress=progress,
+            class_names=class_names,
+        )
+
+
+def _keep(config: RunConfig, evaluation: Evaluation) -> None:
+    """The last evaluation of a model on each set stays."""
+    folder = storage.Layout(config.root).evaluations()
+    uri = storage.join(folder, f"{storage.version_of('evaluation', 1, model=evaluation.model)}.json")
+    try:
+        before = storage.read_json(uri)["metrics"]
+    except FileNotFoundError:
+        before = {}
+    measured = {name.split("/")[1] for name in evaluation.metrics}
+    others = {name: value for name, value in before.items() if name.split("/")[1] not in measured}
+    storage.write_json(uri, {**asdict(evaluation), "metrics": others | dict(evaluation.metrics)})
+
+
+def load_evaluations(config: RunConfig) -> list[Evaluation]:
+    """All that was evaluated under the root, by name."""
+    folder = storage.Layout(config.root).evaluations()
+    found = [Evaluation(**storage.read_json(storage.join(folder, name))) for name in sorted(storage.list_names(folder))]
+    return sorted(found, key=lambda evaluation: (evaluation.name, evaluation.model))

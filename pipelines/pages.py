@@ -44,6 +44,7 @@ def template(name: str) -> Template:
 
 def words(name: str) -> str:
     """`text_to_image_recall1` → "text to image recall@1", `top1` → "top-1"; others lose their underscores."""
+    name = re.sub(r"^few_shot(\d+)$", r"\1 shots", name)
     return re.sub(r"^top(?=\d)", "top-", re.sub(r"recall(?=\d)", "recall@", name)).replace("_", " ")
 
 

@@ -25,14 +25,15 @@ from pipelines.curate import CurationResult, LanguageRow, data_set, language_tab
 from pipelines.errors import UserError
 from pipelines.evaluate import load_metrics
 from pipelines.evaluation_sets import MEAN, EvaluationSet, metric_name
+from pipelines.measures import HIGH, LOW
 from pipelines.pages import ABOUT_STAGES, template, without_secrets, words
 from pipelines.shards import Progress
+from pipelines.tasks import COUNTS, GEOMETRY, HEADLINES
 from pipelines.tracking import record_card
 from pipelines.training import TrainResult, load_record, load_result
 
 _PLOTTED_LANGUAGES = 40
 _PLOTTED_CURVES = 6
-_MAIN_MEASURES = ("top1", "text_to_image_recall1")  # the first that a set has is plotted
 _CLASSIFICATION = "top1"
 
 
@@ -160,12 +161,26 @@ def _curves(curation: CurationResult) -> list[_Plot]:
 
 
 @dataclass(frozen=True)
+class _Cell:
+    """A value with the ends of its interval; None where there is none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    is_share: bool
+
+
+def _is_share(measure: str) -> bool:
+    return measure not in COUNTS and not measure.startswith(GEOMETRY)
+
+
+@dataclass(frozen=True)
 class _Evaluation:
-    """All measures: `columns` are (set, its measures), `rows` are (language, a value for each measure or None)."""
+    """All measures: `columns` are (set, its measures), `rows` are (language, a cell for each measure)."""
 
     plots: list[_Plot]
     columns: list[tuple[str, list[str]]]
-    rows: list[tuple[str, list[float | None]]]
+    rows: list[tuple[str, list[_Cell]]]
 
 
 def _evaluation(config: RunConfig, metrics: Mapping[str, float], by_size: list[str]) -> _Evaluation:
@@ -175,14 +190,30 @@ def _evaluation(config: RunConfig, metrics: Mapping[str, float], by_size: list[s
         parts = name.split("/")[1:]
         if len(parts) == 3 and metric_name(*parts) == name:  # noqa: PLR2004 - its arguments
             dataset, language, measure = parts
-            sets.setdefault(dataset, {}).setdefault(measure, {})[language] = value
+            if not measure.endswith((LOW, HIGH)):
+                sets.setdefault(dataset, {}).setdefault(measure, {})[language] = value
     order = {language: place for place, language in enumerate([MEAN, *by_size])}
     measured = [of_measure for of_set in sets.values() for of_measure in of_set.values()]
     languages = sorted({*chain(*measured)}, key=lambda language: (order.get(language, len(order)), language))
     return _Evaluation(
         plots=_accuracy_plots(sets, languages, _chance(config) if sets else {}),
         columns=[(dataset, list(of_set)) for dataset, of_set in sets.items()],
-        rows=[(language, [of_measure.get(language) for of_measure in measured]) for language in languages],
+        rows=[
+            (
+                language,
+                [
+                    _Cell(
+                        of_measure.get(language),
+                        low=metrics.get(metric_name(dataset, language, measure + LOW)),
+                        high=metrics.get(metric_name(dataset, language, measure + HIGH)),
+                        is_share=_is_share(measure),
+                    )
+                    for dataset, of_set in sets.items()
+                    for measure, of_measure in of_set.items()
+                ],
+            )
+            for language in languages
+        ],
     )
 
 
@@ -192,7 +223,7 @@ def _accuracy_plots(
     """The main measure of each set, for the first of `languages`."""
     plots = []
     for dataset, of_set in sets.items():
-        for measure in [name for name in _MAIN_MEASURES if name in of_set][:1]:
+        for measure in [name for name in HEADLINES if name in of_set][:1]:
             shares = {name: of_set[measure][name] for name in languages if name in of_set[measure]}
             mean = shares.pop(MEAN, None)
             if not shares:

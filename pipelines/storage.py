@@ -310,6 +310,18 @@ class Layout:
         """The link table of a crawl in parts, then `funnel.json`."""
         return self._place("links", version)
 
+    def class_names(self, version: str) -> str:
+        """Embeddings of a language's classes by one model; may be removed."""
+        return self._place("class-names", f"{version}.parquet")
+
+    def pool_embeddings(self, version: str) -> str:
+        """Embeddings of some images of a pool by one model, with their captions; may be removed."""
+        return self._place("pool-embeddings", f"{version}.parquet")
+
+    def evaluations(self) -> str:
+        """What models were found to be worth: one file for each."""
+        return self._place("evaluations")
+
     def report(self, name: str) -> str:
         """`index.html`, for a data card also `card.json`."""
         return self._place("reports", name)

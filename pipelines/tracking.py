@@ -33,6 +33,7 @@ from pipelines.storage import first_line
 
 _CARD_TAG = "card"
 _MAX_PER_CALL = 100  # params and tags that MLflow takes at once
+_MAX_METRICS_PER_CALL = 1_000
 
 _log = logging.getLogger(__name__)
 
@@ -91,8 +92,10 @@ class Record:
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Metrics of one step."""
         now = int(time.time() * 1000)
+        told = [Metric(name, float(v), now, step) for name, v in metrics.items()]
         with _answering(self.uri):
-            self._client.log_batch(self.run_id, [Metric(name, float(v), now, step) for name, v in metrics.items()])
+            for start in range(0, len(told), _MAX_METRICS_PER_CALL):
+                self._client.log_batch(self.run_id, told[start : start + _MAX_METRICS_PER_CALL])
 
     def log_folder(self, folder: Path, name: str) -> None:
         """The files of a local folder as artefacts below `name`."""

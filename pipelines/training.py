@@ -39,6 +39,7 @@ from pipelines.model_card import write_model_card
 from pipelines.reading import Report, reading
 from pipelines.registered import remove_unregistered
 from pipelines.start import load_checkpoint, load_start
+from pipelines.tasks import checked_tasks
 from pipelines.tokenizer import make_tokenizer
 from pipelines.tracking import Record, forgiving, start_record, tracking_uri
 from pipelines.validation import CPUS as VALIDATION_CPUS
@@ -208,7 +209,7 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
     if config.model.pretrained is not None:
         load_start(config, tokenizer_uri)  # raises in one process, before many do
     if config.training.validation_rows:
-        load_sets(config)  # raises before the first step
+        checked_tasks(load_sets(config))  # raises before the first step
         write_held_out(config, curated, manifest, uri=storage.join(run_uri, _HELD_OUT))
     tags = {"recipe": config.recipe, "pool": curated.pool, "p": f"{curation.thresholds.p:g}"}
     record = start_record(config, name=name, tags=tags)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,11 @@ from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
 from pipelines.config import RunConfig
-from pipelines.embed import EmbedImages, EmbedTexts, matrix
-from pipelines.evaluation_sets import load_sets, measure_sets
+from pipelines.embed import LocalEmbedder
+from pipelines.evaluation_sets import load_sets
+from pipelines.measures import measure_sets
 from pipelines.start import load_checkpoint
+from pipelines.tasks import checked_tasks, pair_geometry
 
 CPUS = 1
 _BATCH_PAIRS = 256  # a loss is of so many pairs, whatever the run's own batch is
@@ -42,42 +43,19 @@ def _validate(
         step = checkpoints.load_progress(Path(saved)).step
         found = load_checkpoint(config, Path(saved), tokenizer_uri)
         save_model(found.model, found.tokenizer, Path(name))
-        embedder = _Embedder(name, config)
+        embedder = LocalEmbedder(name, batch_rows=config.evaluation.batch_rows, threads=config.compute.worker_threads)
     metrics = _of_pairs(storage.read_table(held_out_uri), embedder, found.model.logit_scale.detach())
-    metrics |= measure_sets(load_sets(config), embedder, progress=lambda *_: None)
+    metrics |= measure_sets(checked_tasks(load_sets(config)), embedder, resamples=0, progress=lambda *_: None)
     board_of(run_name).post.remote({"step": step, **metrics})
     return metrics
 
 
-class _Embedder:
-    """Embeds in this process: the training leaves no CPUs for a data set."""
-
-    def __init__(self, model_folder: str, config: RunConfig) -> None:
-        threads = config.compute.worker_threads
-        self._images = EmbedImages(model_folder, threads=threads)
-        self._texts = EmbedTexts(model_folder, threads=threads)
-        self._batch_rows = config.evaluation.batch_rows
-
-    def images(self, table: pa.Table) -> pa.Table:
-        """The rows with the embeddings of their column `image`, in order."""
-        return self._embed(table, self._images)
-
-    def texts(self, texts: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The embedding of each distinct text."""
-        embedded = self._embed(pa.table({"text": sorted(set(texts))}), self._texts)
-        return dict(zip(embedded["text"].to_pylist(), matrix(embedded), strict=True))
-
-    def _embed(self, table: pa.Table, stage: EmbedImages | EmbedTexts) -> pa.Table:
-        starts = range(0, table.num_rows, self._batch_rows)
-        return pa.concat_tables(stage(table.slice(start, self._batch_rows)) for start in starts)
-
-
-def _of_pairs(held_out: pa.Table, embedder: _Embedder, logit_scale: torch.Tensor) -> dict[str, float]:
+def _of_pairs(held_out: pa.Table, embedder: LocalEmbedder, logit_scale: torch.Tensor) -> dict[str, float]:
     if not held_out.num_rows:
         return {}
-    images = matrix(embedder.images(held_out))
-    of_text = embedder.texts(held_out["caption"].to_pylist())
-    texts = torch.stack([of_text[caption] for caption in held_out["caption"].to_pylist()])
+    embedded = embedder.images(held_out["image"].to_pylist())
+    images = embedded.embeddings
+    texts = embedder.prompts([[caption] for caption in held_out["caption"].to_pylist()])
     starts = range(0, max(1, len(images) - _BATCH_PAIRS + 1), _BATCH_PAIRS)  # whole batches, where there is one
     losses = [
         float(contrastive_loss(images[start : start + _BATCH_PAIRS], texts[start : start + _BATCH_PAIRS], logit_scale))
@@ -85,5 +63,6 @@ def _of_pairs(held_out: pa.Table, embedder: _Embedder, logit_scale: torch.Tensor
     ]
     recall = recall_at_k(images, texts, torch.arange(len(images)), ks=_KS)
     metrics = {"valid/loss": statistics.fmean(losses), "valid/pairs": float(len(images))}
-    metrics |= {f"valid/image_to_text_recall{k}": share for k, share in recall.image_to_text.items()}
-    return metrics | {f"valid/text_to_image_recall{k}": share for k, share in recall.text_to_image.items()}
+    metrics |= {f"valid/{measure}": value for measure, value in pair_geometry(embedded, texts).items()}
+    metrics |= {f"valid/image_to_text_recall{k}": tally.share for k, tally in recall.image_to_text.items()}
+    return metrics | {f"valid/text_to_image_recall{k}": tally.share for k, tally in recall.text_to_image.items()}

@@ -12,7 +12,12 @@ from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load
 from ray_jobs.progress import StepBars, bars
 
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="URI", help="A Hugging Face folder; default: the recipe's trained run.")
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="URI",
+        help="A folder or open_clip:ARCHITECTURE@WEIGHTS; default: the recipe's trained run.",
+    ),
 ]
 
 
@@ -24,7 +29,7 @@ def command(
     *,
     json: Json = False,
 ) -> None:
-    """Zero-shot classification and retrieval in every language of the recipe's evaluation sets."""
+    """What a model is worth in every language of the recipe's evaluation sets."""
     from pipelines.evaluate import evaluate_model, evaluate_run
 
     config = load(recipe, overrides, root)
@@ -40,20 +45,30 @@ def command(
 
 
 def show(metrics: dict[str, float]) -> None:
-    """Print a row for each language, a column for each set's first measure."""
-    shares: dict[str, dict[str, float]] = {}
+    """Print a row for each language, a column for each set's first measure, and the images that did not decode."""
+    from pipelines.evaluation_sets import MEAN, metric_name
+    from pipelines.measures import HIGH, LOW, UNDECODABLE
+    from pipelines.tasks import is_headline
+
+    cells: dict[str, dict[str, str]] = {}
     for name, share in metrics.items():
         _, dataset, language, measure = name.split("/")
-        if measure.endswith(("top1", "recall1")):
-            shares.setdefault(language, {})[f"{dataset} {measure.replace('_', ' ')}"] = share
-    headings = sorted({heading for of_language in shares.values() for heading in of_language})
+        if is_headline(measure):
+            ends = [metrics.get(metric_name(dataset, language, measure + end)) for end in (LOW, HIGH)]
+            interval = (
+                "" if None in ends else " ({})".format("–".join(f"{100 * end:.1f}" for end in ends if end is not None))
+            )
+            heading = f"{dataset} {measure.replace('_', ' ')}"
+            cells.setdefault(language, {})[heading] = f"{100 * share:.1f}" + (interval if language == MEAN else "")
+        elif measure == UNDECODABLE and share:
+            typer.echo(f"{dataset}: {share:.0f} images did not decode and count as wrong")
+    headings = sorted({heading for of_language in cells.values() for heading in of_language})
     table = Table(title="zero-shot, %")
     table.add_column("language")
     for heading in headings:
         table.add_column(heading, justify="right")
-    for language, of_language in shares.items():
-        cells = [f"{100 * of_language[h]:.1f}" if h in of_language else "-" for h in headings]
-        table.add_row(language, *cells)
+    for language, of_language in sorted(cells.items(), key=lambda item: item[0] == MEAN):
+        table.add_row(language, *(of_language.get(heading, "-") for heading in headings))
     Console().print(table)
 
 

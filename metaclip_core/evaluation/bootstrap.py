@@ -1,4 +1,4 @@
-"""Bootstrap intervals of shares: images are drawn anew, with replacement, and everything that is said about them with them.
+"""Bootstrap intervals of shares: images are drawn anew with replacement, and all that is said of them with them.
 
 All shares of a set are resampled together, image by image, so that the captions of an image stay together and the mean
 over languages gets an interval of its own. scipy's bootstrap would hold every resample of every language.

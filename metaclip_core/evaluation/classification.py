@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from metaclip_core.evaluation.ranking import NOWHERE, Tally, hits, wrong_ahead
 
-ClassName = str | Sequence[str] | None  # one name, several that mean the same, or none in a language
+ClassName = str | Sequence[str] | None  # several mean the same; None: none in a language
 MANY_LABELS = -1  # where an image has fewer labels than others of its set
 
 

@@ -1,4 +1,4 @@
-"""Where the right answer stands among all candidates: what classification, retrieval and multiple choice have in common.
+"""Where the right answer stands among all candidates: what classification and retrieval have in common.
 
 Candidates that are equally near stand in their order, as in a stable sort: a model that embeds everything alike is
 right as often as a guess, and of two classes with the same name the first gets all images, as with an argmax.

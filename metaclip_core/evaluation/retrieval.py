@@ -44,9 +44,7 @@ def recall_at_k(
     if len(captions_of) != num_images or not num_images or not captions_of.all():
         raise ValueError("every image needs a caption and every caption an image of the set")
     images = torch.arange(num_images, device=text_to_image.device)
-    to_text = wrong_ahead(
-        image_embeddings, text_embeddings, lambda rows: images[rows, None] == text_to_image[None, :]
-    )
+    to_text = wrong_ahead(image_embeddings, text_embeddings, lambda rows: images[rows, None] == text_to_image[None, :])
     if decoded is not None:
         to_text = torch.where(decoded, to_text, NOWHERE)
     to_image = wrong_ahead(
@@ -56,6 +54,7 @@ def recall_at_k(
     return Recall(
         image_to_text={k: Tally(hits(to_text, k), np.ones(num_images)) for k in ks},
         text_to_image={
-            k: Tally(np.bincount(owner, weights=hits(to_image, k), minlength=num_images), asked) for k in ks
+            k: Tally(np.bincount(owner, weights=hits(to_image, k), minlength=num_images).astype(np.float64), asked)
+            for k in ks
         },
     )

@@ -124,3 +124,5 @@ class EvaluationConfig(Section):
 
     sets: list[Uri] = Field(default_factory=list)  # folders; relative to the root
     batch_rows: Count = 256
+    resamples: Annotated[int, Field(ge=0)] = 1_000  # of the bootstrap behind intervals; 0: none
+    search_images: Count = 10_000  # of the pool, that `metaclip search` looks through, about

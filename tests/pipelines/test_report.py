@@ -17,6 +17,7 @@ from pipelines.evaluation_sets import metric_name
 from pipelines.report import write_report
 from pipelines.thresholds import Thresholds
 from pipelines.training import TrainResult
+from tests.evaluation_sets import write_set
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 TRAINING = TrainResult(
@@ -116,6 +117,14 @@ def test_a_report_lies_under_the_name_of_the_run_and_says_its_numbers(tmp_path):
     assert "head: 1 entry, " in page
 
 
+def test_a_value_stands_with_its_interval_and_what_is_no_share_with_its_number(tmp_path):
+    values = {"top1": 0.5, "top1_low": 0.25, "top1_high": 0.75, "classes": 700, "alignment": 1.23456}
+    page = written(tmp_path, metrics={metric_name("things", "en", name): value for name, value in values.items()})[1]
+    found = rows(page)
+    assert "language top-1 classes alignment" in found
+    assert "en 50.0% 25.0%–75.0% 700 1.235" in found
+
+
 @pytest.mark.parametrize("metrics", [None, {}, {"loss": 1.0}, {metric_name("things", "mean", "top1"): 0.5}])
 def test_a_report_works_with_few_metrics(tmp_path, metrics):
     Page(written(tmp_path, metrics=metrics)[1])
@@ -171,7 +180,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 
 def test_a_classification_set_that_can_be_read_gives_the_level_of_chance(tmp_path):
     content = {"task": "classification", "classes": {"en": ["a", "b", "c", "d"]}, "templates": {"en": ["{}"]}}
-    storage.write_json(f"{tmp_path}/sets/things/dataset.json", content)
+    write_set(tmp_path / "sets" / "things", content, label=[0])
     page = written(tmp_path, overrides=["evaluation.sets=[sets/things, sets/gone]"])[1]
     assert page.count(">chance 25.0%<") == 1
 
