@@ -190,7 +190,7 @@ class DataEmbedder:
         progress("embed", 0, total)
         for table in embedded.iter_batches(batch_format="pyarrow", batch_size=None):
             tables.append(table)
-            done += table.num_rows
+            done += len(table)
             progress("embed", done, total)
         return pa.concat_tables(tables).sort_by("order")
 

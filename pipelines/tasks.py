@@ -46,8 +46,13 @@ _SPLITS = ("train", "test")
 class Task(Protocol):
     """One set, read and found sound."""
 
-    prompts: Prompts  # whose mean directions it needs, under keys of its own
-    has_classes: bool  # prompts are of classes by language, worth keeping
+    @property
+    def prompts(self) -> Prompts:
+        """Of which it needs the mean directions, under keys of its own."""
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether prompts are of classes by language, worth keeping."""
 
     def measure(self, images: EmbeddedImages, texts: Mapping[str, torch.Tensor]) -> Findings:
         """What embeddings are worth: of its images, and [n, d] for each key of `prompts`."""

@@ -6,6 +6,7 @@ import typer
 
 from ray_jobs import (
     build_metadata,
+    convert_set,
     curate,
     demo,
     doctor,
@@ -42,6 +43,7 @@ for name, job in {
     "thresholds": thresholds,
     "export-pool": export_pool,
     "train": train,
+    "convert-set": convert_set,
     "evaluate": evaluate,
     "export-model": export_model,
     "report": report,

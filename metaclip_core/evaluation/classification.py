@@ -11,13 +11,13 @@ from torch.nn import functional
 
 from metaclip_core.evaluation.ranking import NOWHERE, Tally, hits, wrong_ahead
 
-ClassName = str | Sequence[str] | None  # several mean the same; None: none in a language
+ClassName = str | Sequence[str] | None  # several mean the same; None: nameless in a language
 MANY_LABELS = -1  # where an image has fewer labels than others of its set
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """By k: the images whose class is among the k nearest; and shares in [0, 1] as the mean over classes with images."""
+    """By k: the images whose class is among the k nearest, and the mean over classes of their share in [0, 1]."""
 
     top: Mapping[int, Tally]
     top_per_class: Mapping[int, float]  # empty where images have several labels
