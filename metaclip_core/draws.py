@@ -45,6 +45,7 @@ class Purpose(StrEnum):
     CROP = "crop"  # the augmentation's crop
     SAMPLE = "sample"  # whether the sample of annotations holds the pair
     EXAMPLE = "example"  # whether the data card shows the pair
+    SEARCH = "search"  # whether `metaclip search` looks at the pair
     HOLD_OUT = "hold_out"  # whether a run is validated on the pair, and never trained
 
 

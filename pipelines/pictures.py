@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
-from metaclip_core.card.examples import Example
 from metaclip_core.records import DropReason
 from metaclip_core.thumbnails import thumbnail
 from pipelines import storage
@@ -20,6 +20,26 @@ _SIZE = 160
 _SHARDS_AT_ONCE = 8
 
 
+class Placed(Protocol):
+    """A pair of a pool, and where its image lies."""
+
+    @property
+    def pair_id(self) -> str:
+        """Its id."""
+
+    @property
+    def shard(self) -> int:
+        """Its shard's number."""
+
+    @property
+    def image_offset(self) -> int:
+        """Where its image begins in the shard."""
+
+    @property
+    def image_length(self) -> int:
+        """Bytes of its image."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A `data:` URI, or the reason why there is no picture; the other is None."""
@@ -28,11 +48,11 @@ class Picture:
     reason: str | None
 
 
-def read_pictures(config: RunConfig, manifest: Manifest, pairs: Sequence[Example]) -> dict[str, Picture]:
+def read_pictures(config: RunConfig, manifest: Manifest, pairs: Sequence[Placed]) -> dict[str, Picture]:
     """The picture of each pair, by pair id. What the pool does not give any more is a reason too."""
     source = open_source(config)
     names = manifest.table["name"].to_pylist()
-    by_shard: dict[int, list[Example]] = {}
+    by_shard: dict[int, list[Placed]] = {}
     for pair in sorted(pairs, key=lambda pair: (pair.shard, pair.image_offset)):
         by_shard.setdefault(pair.shard, []).append(pair)
     read = partial(_read_shard, source, max_pixels=config.feed.max_pixels)
@@ -41,7 +61,7 @@ def read_pictures(config: RunConfig, manifest: Manifest, pairs: Sequence[Example
         return {pair_id: picture for of_shard in found for pair_id, picture in of_shard.items()}
 
 
-def _read_shard(source: Source, name: str, pairs: list[Example], *, max_pixels: int) -> dict[str, Picture]:
+def _read_shard(source: Source, name: str, pairs: list[Placed], *, max_pixels: int) -> dict[str, Picture]:
     offsets, lengths = [pair.image_offset for pair in pairs], [pair.image_length for pair in pairs]
     try:
         images = list(source.read_images(name, offsets, lengths))

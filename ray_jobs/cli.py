@@ -15,6 +15,7 @@ from ray_jobs import (
     export_pool,
     hashes,
     links,
+    look,
     metadata,
     recipes,
     report,
@@ -35,6 +36,8 @@ app.add_typer(metadata_app, name="metadata")
 metadata_app.command("build")(build_metadata.command)
 metadata_app.command("import")(metadata.import_command)
 metadata_app.command("show")(metadata.show_command)
+app.command("classify")(look.classify_command)
+app.command("search")(look.search_command)
 for name, job in {
     "sample": sample,
     "links": links,

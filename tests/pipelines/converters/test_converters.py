@@ -192,13 +192,14 @@ def test_xtd_10_takes_captions_from_where_it_keeps_them(tmp_path):
 
 
 def cvqa(tmp_path, labels=(0, 3)):
+    subsets = ["('Japanese', 'Japan')", "('Spanish', 'Mexico')"]
     rows = [
         {
             "image": {"bytes": picture(row), "path": None}, "ID": str(row), "Subset": subset, "Question": "何?",
             "Translated Question": "what?", "Options": ["ア", "イ", "ウ", "エ"],
             "Translated Options": ["a", "b", "c", "d"], "Label": label,
         }
-        for row, (subset, label) in enumerate(zip(["('Japanese', 'Japan')", "('Spanish', 'Mexico')"], labels, strict=True))
+        for row, (subset, label) in enumerate(zip(subsets, labels, strict=True))
     ]  # fmt: skip
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), buffer)
