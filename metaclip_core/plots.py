@@ -35,6 +35,7 @@ _ROW = 16.0  # height of one language
 _CURVE_HEIGHT = 240.0
 _CURVE_POINTS = 300
 _HISTOGRAM_HEIGHT = 190.0
+_SQUARE_HEIGHT = 358.0  # that makes a panel square
 _LEAST_TOP = 0.01  # of a histogram's axis
 _MAX_TICKS = 12
 _LABEL_CHARS = 12  # zh_classical
@@ -181,6 +182,37 @@ def histogram(shares: Sequence[float], *, edges: Sequence[float], label: str) ->
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
         axes.grid(axis="y", color=_COLOURS["rule"], linewidth=0.6)
+        return _svg(figure)
+
+
+def curse_paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """English (across) against the other languages (up): a point for each model, behind it the path of its checkpoints.
+
+    The dotted line is where both are equal.
+
+    Args:
+        paths: name → (English, others) in [0, 1], in the order of training; at least one of each.
+    """
+    with mpl.rc_context(_RC):
+        figure, axes = _panel(_SQUARE_HEIGHT, left=46, right=14, top=14, bottom=38)
+        top = 1.08 * max(max(point) for points in paths.values() for point in points) or 1.0
+        axes.set(xlim=(0, top), ylim=(0, top))
+        axes.set_xlabel("English", color=_COLOURS["muted"])
+        axes.set_ylabel("other languages", color=_COLOURS["muted"], labelpad=2)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=5))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        axes.grid(color=_COLOURS["rule"], linewidth=0.6)
+        axes.plot([0, top], [0, top], color=_COLOURS["text"], linewidth=1.0, linestyle=":")
+        for name, points in paths.items():
+            axes.plot(*zip(*points, strict=True), color=_COLOURS["bar"], marker=".", linewidth=1.4)
+            english, others = points[-1]
+            axes.plot(english, others, "o", markersize=6, color=_COLOURS["head"])
+            right_half = english > top / 2
+            axes.annotate(
+                _label(name), (english, others), xytext=(-7 if right_half else 7, -3), textcoords="offset points",
+                color=_COLOURS["text"], ha="right" if right_half else "left",
+            )  # fmt: skip
         return _svg(figure)
 
 

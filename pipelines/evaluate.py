@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipelines import storage
 from pipelines.class_names import ClassNames
@@ -14,6 +15,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation_sets import load_sets
 from pipelines.measures import measure_sets
 from pipelines.models import check_model, model_digest, model_name
+from pipelines.panels import Panels
 from pipelines.shards import Progress
 from pipelines.tasks import checked_tasks
 from pipelines.training import TrainResult, load_record, load_result
@@ -36,7 +38,9 @@ def evaluate_run(config: RunConfig, *, progress: Progress) -> dict[str, float]:
         UserError: the run is not finished, or there is no such set.
     """
     result = load_result(config)
-    metrics = _evaluate(config, result.model_uri, progress=progress)
+    panels = Panels()
+    metrics = _evaluate(config, result.model_uri, progress=progress, panels=panels)
+    storage.write_json(_panels_uri(config, result.run_name), panels.content())
     _keep(config, Evaluation(result.run_name, result.model_uri, result.samples_seen, metrics))
     storage.write_json(_metrics_uri(config, result.run_name), metrics)
     load_record(config, result).log_metrics(metrics, step=config.training.steps)
@@ -49,6 +53,18 @@ def load_metrics(config: RunConfig, result: TrainResult) -> dict[str, float] | N
         return dict(storage.read_json(_metrics_uri(config, result.run_name)))
     except FileNotFoundError:
         return None
+
+
+def load_panels(config: RunConfig, result: TrainResult) -> list[dict[str, Any]]:
+    """What `evaluate_run` found worth a look, as JSON of `panels.Panel`; nothing before it ran."""
+    try:
+        return list(storage.read_json(_panels_uri(config, result.run_name)))
+    except FileNotFoundError:
+        return []
+
+
+def _panels_uri(config: RunConfig, run_name: str) -> str:
+    return storage.join(storage.Layout(config.root).run(run_name), "panels.json")
 
 
 def _metrics_uri(config: RunConfig, run_name: str) -> str:
@@ -66,7 +82,7 @@ def evaluate_model(config: RunConfig, model: str, *, progress: Progress) -> dict
     return metrics
 
 
-def _evaluate(config: RunConfig, model: str, *, progress: Progress) -> dict[str, float]:
+def _evaluate(config: RunConfig, model: str, *, progress: Progress, panels: Panels | None = None) -> dict[str, float]:
     check_model(model)
     tasks = checked_tasks(load_sets(config))
     if not tasks:
@@ -79,6 +95,7 @@ def _evaluate(config: RunConfig, model: str, *, progress: Progress) -> dict[str,
             resamples=config.evaluation.resamples,
             progress=progress,
             class_names=class_names,
+            panels=panels,
         )
 
 

@@ -18,6 +18,7 @@ from metaclip_core.evaluation.ranking import Tally
 from pipelines.class_names import ClassNames
 from pipelines.embed import Embedded
 from pipelines.evaluation_sets import MEAN, EvaluationSet, StoredImages, metric_name
+from pipelines.panels import Panels
 from pipelines.shards import Progress
 from pipelines.tasks import Findings, Task, is_headline
 
@@ -40,6 +41,7 @@ def measure_sets(
     resamples: int,
     progress: Progress,
     class_names: ClassNames | None = None,
+    panels: Panels | None = None,
 ) -> dict[str, float]:
     """Metrics of what a model embeds, by name.
 
@@ -49,6 +51,7 @@ def measure_sets(
         resamples: of the bootstrap; 0: no intervals.
         progress: is told of rows that are embedded, and of sets.
         class_names: those of the model that are kept; None: none are.
+        panels: gets what there is to look at.
     """
     known = [_known(task, class_names) for _, task in tasks]
     missing = [
@@ -64,7 +67,10 @@ def measure_sets(
         if class_names is not None and task.has_classes:
             class_names.write({key: task.prompts[key] for key in fresh}, fresh)
         every = texts | fresh
-        findings = task.measure(images, {key: every[key] for key in task.prompts})
+        ordered = {key: every[key] for key in task.prompts}
+        findings = task.measure(images, ordered)
+        if panels is not None:
+            panels.add(dataset, images, ordered)
         metrics |= named_metrics(dataset.name, findings, resamples=resamples)
         metrics[metric_name(dataset.name, MEAN, UNDECODABLE)] = float((~images.decoded).sum())
     progress("evaluate", len(tasks), len(tasks))

@@ -7,9 +7,10 @@ only the plots, made here, go in as they are.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Any
 from urllib.parse import quote
 
 import yaml
@@ -23,7 +24,7 @@ from pipelines.card import write_card
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, LanguageRow, data_set, language_table, load_curation
 from pipelines.errors import UserError
-from pipelines.evaluate import load_metrics
+from pipelines.evaluate import load_metrics, load_panels
 from pipelines.evaluation_sets import MEAN, EvaluationSet, metric_name
 from pipelines.measures import HIGH, LOW
 from pipelines.pages import ABOUT_STAGES, template, without_secrets, words
@@ -60,7 +61,8 @@ def report(config: RunConfig, *, progress: Progress) -> Reports:
     except UserError:  # the curation is there, so it is the run that is not finished
         return Reports(card.page_uri, None)
     metrics = load_metrics(config, training)
-    uri = write_report(config, curation, training=training, metrics=metrics, card_uri=card.page_uri)
+    panels = load_panels(config, training)
+    uri = write_report(config, curation, training=training, metrics=metrics, panels=panels, card_uri=card.page_uri)
     record = load_record(config, training)
     for folder_uri, name in ((uri.rsplit("/", 1)[0], "report"), (card.folder_uri, card.name)):  # the link leads there
         with storage.local_copy(folder_uri) as folder:
@@ -74,6 +76,7 @@ def write_report(
     *,
     training: TrainResult,
     metrics: Mapping[str, float] | None,
+    panels: Sequence[Mapping[str, Any]],
     card_uri: str,
 ) -> str:
     """Publish the page; its URI. The same input gives the same bytes.
@@ -83,6 +86,7 @@ def write_report(
         curation: what was curated.
         training: a finished run.
         metrics: values in [0, 1] by `metric_name`, or None before the evaluation; other names are left out.
+        panels: what there is to look at, see `panels.Panel`.
         card_uri: the page of the data card, below the same root.
     """
     uri = storage.join(storage.Layout(config.root).report(training.run_name), "index.html")
@@ -104,6 +108,7 @@ def write_report(
         curves=_curves(curation),
         evaluation=_evaluation(config, metrics or {}, [language.row.language for language in languages]),
         mean=MEAN,
+        panels=panels,
         configuration=yaml.safe_dump(without_secrets(config.model_dump(mode="json")), sort_keys=False, width=1000),
     )
     storage.write_bytes(uri, page.encode())

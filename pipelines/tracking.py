@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,15 @@ class Record:
         with _answering(self.uri):
             for start in range(0, len(told), _MAX_METRICS_PER_CALL):
                 self._client.log_batch(self.run_id, told[start : start + _MAX_METRICS_PER_CALL])
+
+    def history(self, names: Sequence[str]) -> dict[int, dict[str, float]]:
+        """Metrics by step; of those that were logged twice for a step, the last."""
+        found: dict[int, dict[str, float]] = {}
+        with _answering(self.uri):
+            for name in names:
+                for metric in self._client.get_metric_history(self.run_id, name):
+                    found.setdefault(metric.step, {})[name] = metric.value
+        return found
 
     def log_folder(self, folder: Path, name: str) -> None:
         """The files of a local folder as artefacts below `name`."""

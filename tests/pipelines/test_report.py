@@ -41,7 +41,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags[tag] += 1
         self.attributes += attrs
-        if tag not in {"meta", "i"}:
+        if tag not in {"meta", "i", "img"}:
             self.open_tags.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -49,7 +49,7 @@ class Page(HTMLParser):
         self.attributes += attrs
 
     def handle_endtag(self, tag):
-        if tag not in {"meta", "i"}:
+        if tag not in {"meta", "i", "img"}:
             assert self.open_tags.pop() == tag
 
 
@@ -88,10 +88,12 @@ def curation(languages=("en", "de"), *, reason="bad_member", screens_uri=None):
     )
 
 
-def written(tmp_path, result=None, *, training=TRAINING, metrics=METRICS, overrides=()):
+def written(tmp_path, result=None, *, training=TRAINING, metrics=METRICS, panels=(), overrides=()):
     config = build_config({"recipe": "demo", "root": str(tmp_path)}, overrides=overrides)
     card_uri = f"{tmp_path}/reports/num bers-v1/index.html"
-    uri = write_report(config, result or curation(), training=training, metrics=metrics, card_uri=card_uri)
+    uri = write_report(
+        config, result or curation(), training=training, metrics=metrics, panels=panels, card_uri=card_uri
+    )
     return uri, storage.read_bytes(uri).decode()
 
 
@@ -123,6 +125,16 @@ def test_a_value_stands_with_its_interval_and_what_is_no_share_with_its_number(t
     found = rows(page)
     assert "language top-1 classes alignment" in found
     assert "en 50.0% 25.0%–75.0% 700 1.235" in found
+
+
+def test_panels_show_what_a_model_puts_first_and_mark_what_is_right(tmp_path):
+    answers = [{"shown": HOSTILE, "right": True}, {"shown": "no", "right": False}]
+    pictures = [{"shown": "data:image/jpeg;base64,AA", "right": True}]
+    panel = {"dataset": "r", "language": "en", "captions_of": [("data:image/jpeg;base64,AA", answers)]}
+    page = written(tmp_path, panels=[panel | {"pictures_of": [("a caption", pictures)]}])[1]
+    assert f'<div dir="auto" class="right">{html.escape(HOSTILE)}</div>' in page
+    assert '<div dir="auto">no</div>' in page
+    assert [value for name, value in Page(page).attributes if name == "src"] == ["data:image/jpeg;base64,AA"] * 2
 
 
 @pytest.mark.parametrize("metrics", [None, {}, {"loss": 1.0}, {metric_name("things", "mean", "top1"): 0.5}])
