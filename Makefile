@@ -48,6 +48,8 @@ bench: $(INSTALLED)
 	$(BIN)/python -m tests.benchmarks.metadata_build
 	$(BIN)/python -m tests.benchmarks.wikipedia
 	$(BIN)/python -m tests.benchmarks.gradient_cache
+	$(BIN)/python -m tests.benchmarks.evaluate rate
+	$(BIN)/python -m tests.benchmarks.evaluate names
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
