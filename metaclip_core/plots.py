@@ -39,6 +39,7 @@ _SQUARE_HEIGHT = 358.0  # that makes a panel square
 _LEAST_TOP = 0.01  # of a histogram's axis
 _MAX_TICKS = 12
 _LABEL_CHARS = 12  # zh_classical
+_NAME_CHARS = 24  # of a model
 _LABEL_WIDTH = 72.0
 _UNIT = 72  # units of the SVG in an inch
 _RC: dict[Any, Any] = {
@@ -210,7 +211,7 @@ def curse_paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> str:
             axes.plot(english, others, "o", markersize=6, color=_COLOURS["head"])
             right_half = english > top / 2
             axes.annotate(
-                _label(name), (english, others), xytext=(-7 if right_half else 7, -3), textcoords="offset points",
+                _label(name, chars=_NAME_CHARS), (english, others), xytext=(-7 if right_half else 7, -3), textcoords="offset points",
                 color=_COLOURS["text"], ha="right" if right_half else "left",
             )  # fmt: skip
         return _svg(figure)
@@ -237,9 +238,9 @@ def _language_panel(languages: list[str], *, right: float, top: float, bottom: f
     return figure, axes
 
 
-def _label(language: str) -> str:
-    text = ascii(language)[1:-1]
-    return text if len(text) <= _LABEL_CHARS else f"{text[: _LABEL_CHARS - 1]}…"
+def _label(name: str, *, chars: int = _LABEL_CHARS) -> str:
+    text = ascii(name)[1:-1]
+    return text if len(text) <= chars else f"{text[: chars - 1]}…"
 
 
 def _values(axes: Axes, texts: list[str]) -> None:

@@ -164,6 +164,7 @@ class DataEmbedder:
             partial(_read_parts, files=files, firsts=firsts),
             batch_format="pyarrow",
             batch_size=1,
+            num_cpus=read_cpus(self._compute),
             udf_modifying_row_count=True,
         )
 
@@ -193,6 +194,11 @@ class DataEmbedder:
             done += len(table)
             progress("embed", done, total)
         return pa.concat_tables(tables).sort_by("order")
+
+
+def read_cpus(compute: ComputeConfig) -> float:
+    """Of a task that reads what is embedded: other than an actor's, or Ray would fuse them and one actor do it all."""
+    return compute.worker_cpus / 2
 
 
 def _read_parts(batch: pa.Table, *, files: Sequence[StoredImages], firsts: Sequence[int]) -> Iterator[pa.Table]:
