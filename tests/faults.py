@@ -149,14 +149,14 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def faulty(upstream, weather):
+def faulty(upstream, weather, *, host="127.0.0.1"):
     """The URL of a proxy in front of the URL `upstream`, in this weather."""
-    server = _Server(("127.0.0.1", 0), _Handler)
+    server = _Server((host, 0), _Handler)
     server.upstream, server.weather = urlsplit(upstream).netloc, weather
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{host}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

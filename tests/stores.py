@@ -56,6 +56,11 @@ class Store:
                 stream.write(path.read_bytes())
         return f"s3://{BUCKET}/{name}"
 
+    def names(self, name):
+        """The names of all files below a folder of the bucket."""
+        selector = pafs.FileSelector(f"{BUCKET}/{name}", recursive=True, allow_not_found=True)
+        return [info.path for info in self.filesystem().get_file_info(selector) if info.is_file]
+
     def files(self, uri):
         """The content of every file below a URI, by its name."""
         root, filesystem = uri.removeprefix("s3://"), self.filesystem()

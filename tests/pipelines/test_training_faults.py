@@ -19,11 +19,9 @@ import pytest
 
 from pipelines import storage
 from pipelines.checkpoint import load_ledger
-from pipelines.curate import load_curation
-from pipelines.draw import open_drawing
-from pipelines.selection import read_unique
 from tests.faults import Fault, evenly, faulty
 from tests.pipelines.witnessed_run import HANG_AT
+from tests.promise import drawn_before
 from tests.stores import BUCKET
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -79,18 +77,6 @@ def lineage(witness):
             kept = None if following is None else (following[0] - before) // BATCH
             rows += [row for step in steps[:kept] for row in step]
     return rows, [len(workers) for _, workers in groups]
-
-
-def drawn_before(config, ledger):
-    """Every row that items before the ledger's frontier drew for training, in a plain loop."""
-    curated = load_curation(config).curated
-    drawing = open_drawing(config, curated)
-    rows = set()
-    for epoch, shard in zip(*ledger.order.locate(np.arange(ledger.frontier)), strict=True):
-        annotated = read_unique(curated, int(shard))
-        drawn = drawing.train(annotated, epoch=int(epoch)).rows
-        rows |= {(int(epoch), int(shard), row) for row in drawn["row"].to_pylist()}
-    return rows
 
 
 def assert_promise(config, result, witness):
