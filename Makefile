@@ -48,6 +48,11 @@ bench: $(INSTALLED)
 	$(BIN)/python -m tests.benchmarks.metadata_build
 	$(BIN)/python -m tests.benchmarks.wikipedia
 	$(BIN)/python -m tests.benchmarks.gradient_cache
+	$(BIN)/python -m tests.benchmarks.decode
+	$(BIN)/python -m tests.benchmarks.ledger
+	$(BIN)/python -m tests.benchmarks.start
+	$(BIN)/python -m tests.benchmarks.feed
+	$(BIN)/python -m tests.benchmarks.train_step
 	$(BIN)/python -m tests.benchmarks.evaluate rate
 	$(BIN)/python -m tests.benchmarks.evaluate names
 
