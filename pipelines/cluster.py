@@ -17,10 +17,10 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.curation import ClassifierConfig
 from pipelines.errors import UserError
+from pipelines.labels import DATA_NODES
 
 _PACE_S = 0.03
 _READ_CPUS = 1  # for Ray Data's own read tasks
-_DATA_NODES = {"pool": "data"}  # the label of nodes without GPUs, as the cluster definitions give it
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def data_selector(compute: ComputeConfig) -> dict[str, str] | None:
     """The labels of the nodes that carry the data: the recipe's, or those of data nodes where there are any."""
     if compute.data_selector is not None:
         return compute.data_selector
-    return _DATA_NODES if any(_has(node, _DATA_NODES) for node in _alive()) else None
+    return DATA_NODES if any(_has(node, DATA_NODES) for node in _alive()) else None
 
 
 def data_options(compute: ComputeConfig) -> ExecutionOptions:
