@@ -21,7 +21,9 @@ from ray_jobs import (
     metadata,
     recipes,
     report,
+    run,
     sample,
+    submit,
     thresholds,
     train,
 )
@@ -54,6 +56,8 @@ for name, job in {
     "curse": curse,
     "export-model": export_model,
     "report": report,
+    "run": run,
+    "submit": submit,
     "doctor": doctor,
     "demo": demo,
 }.items():
