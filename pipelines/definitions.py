@@ -23,7 +23,7 @@ from pipelines.errors import UserError
 from pipelines.labels import DATA_NODES, DRIVER_NODES, GPU_NODES, ON_DEMAND, SPOT
 
 RAY_VERSION = "2.60.0"
-_SPILL_FOLDER = "/mnt/nvme"
+SPILL_FOLDER = "/mnt/nvme"
 _TOKENS = "~/.config/metaclip/tokens"
 _TOKEN_BYTES = 32
 _ENVIRONMENT = {
@@ -149,7 +149,7 @@ def _values(site: Site) -> dict[str, Any]:
         "site": site,
         "nodes": nodes(site),
         "driver_labels": DRIVER_NODES | ON_DEMAND,
-        "spill_folder": _SPILL_FOLDER,
+        "spill_folder": SPILL_FOLDER,
     }
 
 
@@ -160,7 +160,7 @@ def _of_launcher(site: AwsSite | GcpSite) -> dict[str, Any]:
         "token_folder": str(Path(_TOKENS) / site.name),
         "run_options": [
             *(f"--env {key}={shlex.quote(value)}" for key, value in environment.items()),
-            f"--volume {_SPILL_FOLDER}:{_SPILL_FOLDER}",
+            f"--volume {SPILL_FOLDER}:{SPILL_FOLDER}",
             "--ulimit nofile=65536:65536",
         ],
     }
