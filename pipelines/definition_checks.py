@@ -140,11 +140,11 @@ def _check_known(document: Document, *, of: str = "") -> Iterator[str]:
         yield f"{of}unknown kind {document.get('kind')!r} of {document.get('apiVersion')!r}"
 
 
-def _told(error: Exception) -> str:
-    if isinstance(error, jsonschema.ValidationError) or hasattr(error, "absolute_path"):
-        path = ".".join(str(part) for part in error.absolute_path)
-        return f"{path}: {error.message}" if path else str(error.message)
-    return str(error).splitlines()[0]
+def _told(error: Any) -> str:  # noqa: ANN401 - jsonschema's errors, which its users derive theirs from, or others
+    if not hasattr(error, "absolute_path"):
+        return str(error).splitlines()[0]
+    path = ".".join(str(part) for part in error.absolute_path)
+    return f"{path}: {error.message}" if path else str(error.message)
 
 
 def read_schemas(definitions: Path) -> dict[str, Document]:
