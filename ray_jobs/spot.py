@@ -33,10 +33,10 @@ def command(
         raise UserError(f"--cloud takes {' or '.join(Cloud)}, got {cloud!r}")
     logging.basicConfig(level=logging.INFO)
     node_id = own_node(address)
-    if now is not None:
-        notice = Notice("this pod is being ended", now)
-    else:
+    if cloud is not None:
         notice = watch(notices(Cloud(cloud), url=url), period_s=period_s)
+    else:
+        notice = Notice("this pod is being ended", now or 0)
     drain(address, node_id, notice)
     typer.echo(f"{notice.told}: node {node_id} is drained")
 
