@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import MetaClip2Model
 
 from metaclip_core.batches import Batch, caption_buckets
+from metaclip_core.capacity import peak_flops
 from metaclip_core.captions import SpecialIds, group_captions
 from metaclip_core.loss import contrastive_loss
 from metaclip_core.model import model_config
@@ -27,15 +28,6 @@ from metaclip_core.shapes import SHAPES, ModelShape, Preset
 
 _FRAME = SpecialIds(bos=0, eos=2, pad=1)
 _VOCABULARY = 32_768
-_PEAK_FLOPS = {  # dense bfloat16, by what a GPU's name holds; its maker's figures
-    "B200": 2.25e15,
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "A10G": 70e12,
-}
 _COPIED_BYTES = 64 << 20
 _WARM_STEPS, _STEPS = 3, 10
 
@@ -182,7 +174,7 @@ def _peak(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((flops for part, flops in _PEAK_FLOPS.items() if part in name), None)
+    return peak_flops(name)
 
 
 def _seconds(run: Callable[[], object], device: torch.device, *, times: int) -> float:

@@ -21,6 +21,7 @@ from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.config.curation import JointCaptions
 from pipelines.errors import UserError
+from pipelines.gauges import Tally
 from pipelines.identifier import identifier_version, open_identifier
 from pipelines.manifest import Manifest
 from pipelines.matcher import open_matcher
@@ -108,6 +109,7 @@ class Annotate:
         self._annotator = Annotator(config, metadata_uri=metadata_uri, identifier_version=identifier_version)
         self._batch_rows = config.curation.batch_rows
         self._annotations_uri = annotations_uri
+        self._tally = Tally(config.pool.name)
 
     def __call__(self, shards: pa.Table) -> pa.Table:
         """Rows of the manifest in, the numbers of the shards annotated out."""
@@ -126,6 +128,7 @@ class Annotate:
             for pairs in self._source.read_captions(name, shard=shard, batch_rows=self._batch_rows, funnel=funnel):
                 writer.write_table(self._annotator(pairs))
             writer.add_key_value_metadata(funnel_metadata(funnel))
+        self._tally.add(funnel)
 
 
 def read_annotations(annotations_uri: str, shard: int, *, columns: list[str] | None = None) -> pa.Table:

@@ -17,10 +17,10 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.curation import ClassifierConfig
 from pipelines.errors import UserError
+from pipelines.labels import DATA_NODES
 
 _PACE_S = 0.03
 _READ_CPUS = 1  # for Ray Data's own read tasks
-_DATA_NODES = {"pool": "data"}  # the label of nodes without GPUs, as the cluster definitions give it
 
 
 @contextmanager
@@ -111,10 +111,11 @@ def check_classifiers(classifiers: Sequence[ClassifierConfig]) -> None:
 
 def _nodes() -> list[dict[str, float]]:
     """The resources of each node that is alive."""
-    return [node["Resources"] for node in _alive()]
+    return [node["Resources"] for node in alive()]
 
 
-def _alive() -> list[dict[str, Any]]:
+def alive() -> list[dict[str, Any]]:
+    """The nodes that are alive, as Ray describes them."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return [node for node in nodes if node["Alive"]]
 
@@ -127,7 +128,7 @@ def data_selector(compute: ComputeConfig) -> dict[str, str] | None:
     """The labels of the nodes that carry the data: the recipe's, or those of data nodes where there are any."""
     if compute.data_selector is not None:
         return compute.data_selector
-    return _DATA_NODES if any(_has(node, _DATA_NODES) for node in _alive()) else None
+    return DATA_NODES if any(_has(node, DATA_NODES) for node in alive()) else None
 
 
 def data_options(compute: ComputeConfig) -> ExecutionOptions:
@@ -156,7 +157,7 @@ def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) 
     )
     selector = data_selector(compute)
     if selector is not None:
-        available = sum(node["Resources"].get("CPU", 0) for node in _alive() if _has(node, selector))
+        available = sum(node["Resources"].get("CPU", 0) for node in alive() if _has(node, selector))
         if available < data:
             labels = ", ".join(f"{key}={value}" for key, value in selector.items())
             raise UserError(
@@ -164,7 +165,7 @@ def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) 
                 "compute.feed_actors or compute.decode_actors"
             )
     asked = workers + data + validation_cpus
-    available = sum(node["Resources"].get("CPU", 0) for node in _alive())
+    available = sum(node["Resources"].get("CPU", 0) for node in alive())
     if available < asked:
         validation = f" + {validation_cpus} for validation" if validation_cpus else ""
         raise UserError(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ray.util.metrics import Gauge
+from ray.util.metrics import Counter, Gauge
 
+from metaclip_core.funnel import Funnel
 from metaclip_core.ledger import Ledger
 
 _SHOWN = {  # metric of a report: name in Prometheus, description
@@ -38,6 +39,26 @@ class Gauges:
         self._open.set(len(ledger.items))
         for reason, rows in ledger.totals.failed.items():
             self._failed.set(rows, tags={"reason": reason})
+
+
+class Tally:
+    """Rows that curation has read, and why it dropped some; made once in a process."""
+
+    def __init__(self, pool: str) -> None:
+        self._rows_in = Counter("metaclip_curate_rows_in", "Rows that entered a stage.", tag_keys=("pool", "stage"))
+        self._dropped = Counter(
+            "metaclip_curate_rows_dropped", "Rows that a stage dropped.", tag_keys=("pool", "stage", "reason")
+        )
+        for counter in (self._rows_in, self._dropped):
+            counter.set_default_tags({"pool": pool})
+
+    def add(self, funnel: Funnel) -> None:
+        """Count what became of a shard."""
+        for stage, rows in funnel.rows_in.items():
+            if rows:
+                self._rows_in.inc(rows, tags={"stage": stage})
+        for (stage, reason), rows in funnel.dropped.items():
+            self._dropped.inc(rows, tags={"stage": stage, "reason": reason})
 
 
 def _gauge(name: str, description: str, *, tags: dict[str, str], keys: tuple[str, ...] = ()) -> Gauge:

@@ -6,6 +6,7 @@ import typer
 
 from ray_jobs import (
     build_metadata,
+    cluster,
     convert_set,
     curate,
     curse,
@@ -18,9 +19,12 @@ from ray_jobs import (
     links,
     look,
     metadata,
+    plan,
     recipes,
     report,
+    run,
     sample,
+    submit,
     thresholds,
     train,
 )
@@ -34,6 +38,7 @@ app = typer.Typer(
 )
 metadata_app = typer.Typer(help="The entry lists that captions are matched with.", no_args_is_help=True)
 app.add_typer(metadata_app, name="metadata")
+app.add_typer(cluster.app, name="cluster")
 metadata_app.command("build")(build_metadata.command)
 metadata_app.command("import")(metadata.import_command)
 metadata_app.command("show")(metadata.show_command)
@@ -52,6 +57,9 @@ for name, job in {
     "curse": curse,
     "export-model": export_model,
     "report": report,
+    "run": run,
+    "plan": plan,
+    "submit": submit,
     "doctor": doctor,
     "demo": demo,
 }.items():

@@ -76,7 +76,7 @@ def build_config(recipe: Mapping[str, Any], *, overrides: Sequence[str] = ()) ->
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
-        raise UserError("; ".join(_describe(problem) for problem in error.errors())) from error
+        raise UserError("; ".join(describe(problem) for problem in error.errors())) from error
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -95,7 +95,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
     content[key] = value
 
 
-def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's error details
+def describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's error details
+    """A problem in a few words, with the path of its key."""
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {path}"

@@ -1,0 +1,1 @@
+"""Definitions of clusters, filled in by `pipelines/definitions.py`."""
