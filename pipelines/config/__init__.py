@@ -18,6 +18,7 @@ from pipelines.config.compute import ComputeConfig, TrackingConfig
 from pipelines.config.curation import CurationConfig
 from pipelines.config.metadata import MetadataConfig
 from pipelines.config.pool import PoolConfig, SampleConfig
+from pipelines.config.sweep import SweepConfig
 from pipelines.config.training import EvaluationConfig, FeedConfig, ModelConfig, TrainingConfig
 from pipelines.errors import UserError
 
@@ -36,6 +37,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    sweep: SweepConfig = SweepConfig()
     tracking: TrackingConfig = TrackingConfig()
     compute: ComputeConfig = ComputeConfig()
 
