@@ -78,7 +78,7 @@ def _set_seen_pairs(content: dict[str, Any], settings: dict[str, Any]) -> None:
 
 def _set(content: dict[str, Any], path: str, value: object) -> None:
     *sections, key = path.split(".")
-    if path.split(".")[0] not in _SECTIONS:
+    if [*sections, key][0] not in _SECTIONS:
         raise UserError(f"sweep: unknown field {path}, or one that no result depends on")
     for section in sections:
         content = content.get(section, {})

@@ -63,8 +63,8 @@ Positions = Annotated[list[JsonValue], Field(min_length=1)]
 class SweepConfig(Section):
     """A search over fields of the recipe, each a path such as `training.learning_rate`.
 
-    `seen_pairs` stands for the number of steps that it takes; to turn one of `curation.p` and `curation.t_en` unsets the
-    other.
+    `seen_pairs` stands for the number of steps that it takes. To turn one of `curation.p` and `curation.t_en` unsets
+    the other.
     """
 
     dials: dict[str, Positions | RangeConfig] = Field(default_factory=dict)
@@ -91,9 +91,7 @@ class SweepConfig(Section):
             if isinstance(dial, list) and len({repr(value) for value in dial}) < len(dial):
                 raise ValueError(f"dial {path} has a position twice")
             if isinstance(dial, RangeConfig) and self.search is Search.GRID:
-                raise ValueError(
-                    f"dial {path} is a range, which no grid exhausts: search random or optuna, or give a list"
-                )
+                raise ValueError(f"dial {path} is a range, which no grid exhausts: give a list, or another search")
         for name, settings in self.arms.items():
             if twice := sorted(settings.keys() & self.dials.keys()):
                 raise ValueError(f"arm {name} sets {twice[0]}, and so does a dial")
