@@ -7,6 +7,7 @@ that gives it this share.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,6 +107,13 @@ def thresholds(
     for warning in warnings:
         _log.warning(warning)
     return Thresholds(p=share, t=t, warnings=warnings)
+
+
+def shared(computed: Thresholds) -> Thresholds:
+    """The threshold of English for every language. Raises ValueError where English has none."""
+    if ENGLISH not in computed.t:
+        raise ValueError("one threshold for all languages is that of English, and this pool has no English matches")
+    return dataclasses.replace(computed, t=dict.fromkeys(computed.t, computed.t[ENGLISH]))
 
 
 def entry_probabilities(counts: ArrayLike, t: int) -> NDArray[np.float64]:

@@ -115,6 +115,17 @@ class LanguageIdentifier:
         return found[0] if found else (0.0, "")  # a blank text, or one of which the model has no part, not even a prior
 
 
+class NoIdentifier:
+    """Tells no languages apart: every text is `OTHER`, the language of merged metadata."""
+
+    version = "none"
+    reachable: frozenset[str] = frozenset()
+
+    def identify(self, texts: Sequence[str], *, min_score: float) -> Identified:  # noqa: ARG002 - nothing is unsure
+        """`OTHER` for each text, for sure."""
+        return Identified(languages=[OTHER] * len(texts), scores=np.ones(len(texts), np.float32))
+
+
 def decide(languages: Sequence[str], scores: Sequence[float], *, min_score: float) -> Identified:
     """Languages as found → as they count: `OTHER` where the score, in float32, is below `min_score`."""
     rounded = np.array(scores, dtype=np.float32)

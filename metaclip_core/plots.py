@@ -8,6 +8,7 @@ may come from the web: they are written in ASCII, with escapes for the rest, and
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,6 +42,9 @@ _MAX_TICKS = 12
 _LABEL_CHARS = 12  # zh_classical
 _NAME_CHARS = 24  # of a model
 _LABEL_WIDTH = 72.0
+_WIDE_LABEL_CHARS = 26
+_WIDE_LABEL_WIDTH = 165.0
+_LAW_HEIGHT = 230.0
 _UNIT = 72  # units of the SVG in an inch
 _RC: dict[Any, Any] = {
     "svg.hashsalt": "worldwide-clip",
@@ -164,6 +168,61 @@ def share_shift(shares: Mapping[str, tuple[float, float]], *, highlight: str) ->
         return _svg(figure)
 
 
+def interval_rows(rows: Mapping[str, tuple[float, float | None, float | None]]) -> str:
+    """A point for each row with the range that it may lie in, in the order given.
+
+    Args:
+        rows: label → value, and the ends of its range where there is one; at least one row.
+    """
+    ordered = list(rows)[::-1]
+    numbers = [number for row in rows.values() for number in row if number is not None]
+    margin = 0.06 * (max(numbers) - min(numbers)) or 0.01
+    with mpl.rc_context(_RC):
+        figure, axes = _row_panel(ordered, left=_WIDE_LABEL_WIDTH, right=60, top=10, bottom=22, chars=_WIDE_LABEL_CHARS)
+        axes.set(xlim=(min(numbers) - margin, max(numbers) + margin))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        axes.grid(axis="x", color=_COLOURS["rule"], linewidth=0.6)
+        for place, label in enumerate(ordered):
+            value, low, high = rows[label]
+            if low is not None and high is not None:
+                axes.plot([low, high], [place, place], color=_COLOURS["bar"], linewidth=2.5)
+            axes.plot(value, place, "o", markersize=5.5, color=_COLOURS["head"])
+        _values(axes, [f"{rows[label][0]:.4g}" for label in ordered])
+        return _svg(figure)
+
+
+def law_curves(
+    curves: Mapping[str, tuple[Sequence[tuple[float, float]], Sequence[tuple[float, float]]]], *, label: str
+) -> str:
+    """Trainings as points and laws as lines, over pairs seen on a logarithmic axis.
+
+    Args:
+        curves: name → points and line, each of (pairs, error).
+        label: of the axis of errors.
+    """
+    styles = list(itertools.product(("head", "tail", "muted", "text"), ("-", "--", ":")))
+    with mpl.rc_context(_RC):
+        figure, axes = _panel(_LAW_HEIGHT + 14 * len(curves), left=46, right=12, top=12 + 14 * len(curves), bottom=38)
+        axes.set(xscale="log")
+        axes.set_xlabel("pairs seen", color=_COLOURS["muted"])
+        axes.set_ylabel(_ascii(label), color=_COLOURS["muted"])
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _compact(value)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(color=_COLOURS["rule"], linewidth=0.6)
+        for place, ((name, (points, line)), (colour, style)) in enumerate(
+            zip(curves.items(), itertools.cycle(styles), strict=False)
+        ):
+            if points:
+                axes.plot(*zip(*points, strict=True), "o", markersize=4.5, color=_COLOURS[colour])
+            if line:
+                axes.plot(*zip(*line, strict=True), color=_COLOURS[colour], linestyle=style, linewidth=1.5)
+            axes.annotate(
+                f"{'●'} {_ascii(name)}", (0, 1), xycoords="axes fraction",
+                xytext=(0, 6 + 14 * (len(curves) - 1 - place)), textcoords="offset points", color=_COLOURS[colour],
+            )  # fmt: skip
+        return _svg(figure)
+
+
 def histogram(shares: Sequence[float], *, edges: Sequence[float], label: str) -> str:
     """A column for each bin, all of one width; the axis below names the edges at which bins start.
 
@@ -232,16 +291,26 @@ def _panel(height: float, *, left: float, right: float, top: float, bottom: floa
 
 def _language_panel(languages: list[str], *, right: float, top: float, bottom: float) -> tuple[Figure, Axes]:
     """A panel with one row for each language, from the bottom up."""
-    height = _ROW * len(languages) + top + bottom
-    figure, axes = _panel(height, left=_LABEL_WIDTH, right=right, top=top, bottom=bottom)
-    axes.set_yticks(range(len(languages)), [_label(language) for language in languages], color=_COLOURS["text"])
-    axes.set_ylim(-0.5, len(languages) - 0.5)
+    return _row_panel(languages, left=_LABEL_WIDTH, right=right, top=top, bottom=bottom, chars=_LABEL_CHARS)
+
+
+def _row_panel(
+    rows: list[str], *, left: float, right: float, top: float, bottom: float, chars: int
+) -> tuple[Figure, Axes]:
+    height = _ROW * len(rows) + top + bottom
+    figure, axes = _panel(height, left=left, right=right, top=top, bottom=bottom)
+    axes.set_yticks(range(len(rows)), [_label(row, chars=chars) for row in rows], color=_COLOURS["text"])
+    axes.set_ylim(-0.5, len(rows) - 0.5)
     return figure, axes
 
 
 def _label(name: str, *, chars: int = _LABEL_CHARS) -> str:
-    text = ascii(name)[1:-1]
+    text = _ascii(name)
     return text if len(text) <= chars else f"{text[: chars - 1]}…"
+
+
+def _ascii(text: str) -> str:
+    return ascii(text)[1:-1]
 
 
 def _values(axes: Axes, texts: list[str]) -> None:

@@ -33,12 +33,16 @@ class Piece:
     labelled: bool = False
 
 
-def jobs_at_once(nodes: Sequence[Node], job: Sequence[Piece], *, most: int) -> int:
-    """The largest number of equal jobs, up to `most`, that `fits`; 0 where not even one does."""
-    for number in range(most, 0, -1):
-        if fits(nodes, [Piece(number * one.count, one.cpus, one.gpus, one.labelled) for one in job]):
-            return number
-    return 0
+def jobs_at_once(nodes: Sequence[Node], job: Sequence[Piece], *, most: int, beside: Sequence[Piece] = ()) -> int:
+    """The largest number of equal jobs, up to `most`, that `fits` with what runs beside them; 0: not even one does."""
+    number = 0
+    while number < most and fits(nodes, [*_times(number + 1, job), *beside]):
+        number += 1
+    return number
+
+
+def _times(number: int, job: Sequence[Piece]) -> list[Piece]:
+    return [Piece(number * one.count, one.cpus, one.gpus, labelled=one.labelled) for one in job]
 
 
 def fits(nodes: Sequence[Node], pieces: Sequence[Piece]) -> bool:

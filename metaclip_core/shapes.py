@@ -50,6 +50,7 @@ class ModelShape:
 class Preset(StrEnum):
     """Names of the shapes in `SHAPES`."""
 
+    MINI = "mini"
     TINY = "tiny"
     S_16 = "ViT-S-16-worldwide"
     M_16 = "ViT-M-16-worldwide"
@@ -78,9 +79,22 @@ _S, _M, _B = TowerShape(384, 12, 6), TowerShape(512, 12, 8), TowerShape(768, 12,
 _L, _H = TowerShape(1024, 24, 16), TowerShape(1280, 32, 16)
 _BIGG, _BIGG_TEXT = TowerShape(1664, 48, 16, mlp_ratio=64 / 13), TowerShape(1280, 32, 20)
 
+
+def flop_of_pair(shape: ModelShape) -> float:
+    """Of a training step, forward and backward, about: six for each weight of the blocks and each token."""
+    patches = (shape.image_size // shape.patch_size) ** 2 + 1
+    return 6 * (patches * _weights(shape.vision) + shape.context_length * _weights(shape.text))
+
+
+def _weights(tower: TowerShape) -> int:
+    """Of the blocks: attention has four square matrices, the MLP two oblong ones."""
+    return tower.layers * (4 * tower.width**2 + 2 * tower.width * tower.mlp_width)
+
+
 SHAPES: Mapping[Preset, ModelShape] = MappingProxyType(
     {
         # For the sample of handwritten numbers on two CPU cores.
+        Preset.MINI: ModelShape(24, 4, TowerShape(48, 2, 3), TowerShape(48, 2, 3), 24, 48),
         Preset.TINY: ModelShape(24, 4, TowerShape(96, 3, 3), TowerShape(96, 2, 3), 24, 96),
         Preset.S_16: _published(_S, _S, embedding=384, patch=16),
         Preset.M_16: _published(_M, _M, embedding=512, patch=16),

@@ -14,6 +14,7 @@ import ray.train
 from ray.data import DataContext, ExecutionOptions
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+from metaclip_core.room import Node, Piece
 from pipelines.config.compute import ComputeConfig
 from pipelines.config.curation import ClassifierConfig
 from pipelines.errors import UserError
@@ -136,6 +137,28 @@ def data_options(compute: ComputeConfig) -> ExecutionOptions:
     options = ray.train.DataConfig.default_ingest_options()
     options.label_selector = data_selector(compute)
     return options
+
+
+def nodes_of(compute: ComputeConfig) -> list[Node]:
+    """The machines of the cluster; `labelled`: those that may carry the data."""
+    selector = data_selector(compute) or {}
+    return [
+        Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0), labelled=_has(node, selector))
+        for node in _alive()
+    ]
+
+
+def resource(name: str) -> float:
+    """How much of a custom resource the cluster has."""
+    return float(sum(node["Resources"].get(name, 0) for node in _alive()))
+
+
+def data_pieces(compute: ComputeConfig, *, feed_cpus: int) -> list[Piece]:
+    """What the data stream of one training takes."""
+    return [
+        Piece(compute.feed_actors, feed_cpus, labelled=True),
+        Piece(compute.decode_actors + _READ_CPUS, 1, labelled=True),
+    ]
 
 
 def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) -> None:

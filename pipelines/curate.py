@@ -106,7 +106,14 @@ def locate(config: RunConfig, manifest: Manifest) -> Curated:
         near_uri=layout.near(near) if near else None,
         counts_uri=layout.counts(counts),
         thresholds_uri=layout.thresholds(
-            storage.version_of("thresholds", thresholds.REVISION, counts=counts, p=curation.p, t_en=curation.t_en)
+            storage.version_of(
+                "thresholds",
+                thresholds.REVISION,
+                counts=counts,
+                p=curation.p,
+                t_en=curation.t_en,
+                scope=curation.thresholds,
+            )
         ),
     )
 

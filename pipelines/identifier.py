@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from metaclip_core.fasttext_file import ModelFileError
-from metaclip_core.identify import Identifier, LanguageIdentifier
+from metaclip_core.identify import Identifier, LanguageIdentifier, NoIdentifier
 from metaclip_core.identify_cld2 import Cld2Identifier
 from pipelines import storage
 from pipelines.config import RunConfig
@@ -69,6 +69,8 @@ def _open(name: IdentifierName, uri: str) -> Identifier:
                 return LanguageIdentifier()
             case IdentifierName.CLD2:
                 return Cld2Identifier()
+            case IdentifierName.NONE:
+                return NoIdentifier()
             case IdentifierName.FASTTEXT:
                 with storage.local_file(uri) as path:
                     return LanguageIdentifier(path)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from metaclip_core.languages import OTHER
 from metaclip_core.metadata.browse import FoundEntries, find_entries
 from metaclip_core.metadata.importing import read_entry_files, with_numbers
-from metaclip_core.metadata.store import read_manifest, write_metadata
+from metaclip_core.metadata.merge import merge_languages
+from metaclip_core.metadata.store import read_manifest, read_table, write_metadata
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
@@ -53,7 +55,7 @@ def metadata_version(config: RunConfig) -> str:
     """The version that the recipe pins, or that its metadata name stands for now.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it lacks a language that the recipe uses.
     """
     layout = storage.Layout(config.root)
     version = config.metadata.version
@@ -66,6 +68,28 @@ def metadata_version(config: RunConfig) -> str:
             ) from error
     if not storage.exists(storage.join(layout.metadata(version), _MARKER)):
         raise UserError(f"no metadata version {version} under {config.root}")
+    if config.metadata.languages is None and not config.metadata.merged:
+        return version
+    return _part(config, version)
+
+
+def _part(config: RunConfig, whole: str) -> str:
+    """The version that holds what the recipe uses of another; made when first asked for. Raises UserError."""
+    languages, merged = config.metadata.languages, config.metadata.merged
+    version = storage.version_of("metadata part", REVISION, whole=whole, languages=languages, merged=merged)
+    layout = storage.Layout(config.root)
+    uri = layout.metadata(version)
+    if storage.exists(storage.join(uri, _MARKER)):
+        return version
+    filesystem, path = storage.resolve(layout.metadata(whole))
+    known = read_manifest(filesystem, path).num_entries
+    if missing := sorted(set(languages or known) - known.keys()):
+        raise UserError(f"metadata.languages: the metadata {whole} have no {', '.join(missing)}")
+    tables = {language: read_table(filesystem, path, language) for language in sorted(set(languages or known))}
+    if merged:
+        tables = {OTHER: merge_languages(tables)}
+    provenance = {"part_of": whole, "languages": languages, "merged": merged}
+    write_metadata(*storage.resolve(uri), tables, provenance=provenance)
     return version
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -25,6 +26,27 @@ A CLIP model of shape {preset}, trained by Worldwide CLIP on Ray on {seen:,} pai
 Meant for research into worldwide vision and language: zero-shot classification and retrieval. It has seen the web, and
 says what the web says; its scores per language are in the report of its run.
 """
+
+
+_SCORES = "## Scores"
+_HEADER = f"""{_SCORES}
+
+Of run {{run}}. What it was trained on: {{data_card}}
+
+| set | language | measure | % |
+|---|---|---|---|
+"""
+
+
+def with_scores(card: str, metrics: Mapping[str, float], *, run: str, data_card: str) -> str:
+    """A model card with what its model was measured at; scores that it had before are replaced."""
+    lines = []
+    for name, value in sorted(metrics.items()):
+        parts = name.split("/")
+        if parts[0] == "eval" and len(parts) == 4:  # noqa: PLR2004 - eval, set, language, measure
+            lines.append(f"| {parts[1]} | {parts[2]} | {parts[3]} | {100 * value:.1f} |")
+    rows = "\n".join(lines)
+    return f"{card.partition(_SCORES)[0].rstrip()}\n\n{_HEADER.format(run=run, data_card=data_card)}{rows}\n"
 
 
 def write_model_card(folder: Path, config: RunConfig, curated: Curated, run_name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -19,9 +20,21 @@ _LOSS = "train/loss"
 Report = Callable[[dict[str, Any]], None]
 
 
+def ignore(_: dict[str, Any]) -> None:
+    """For reports that nobody looks at."""
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Who looks at what a training posts, and at what its validation does."""
+
+    report: Report
+    on_validation: Report = ignore
+
+
 @contextmanager
-def reading(board: Any, record: Record, report: Report) -> Iterator[None]:  # noqa: ANN401 - an actor's handle
-    """While the block runs, put all that is posted into the record, and hand what is of the training to `report`."""
+def reading(board: Any, record: Record, readers: Readers) -> Iterator[None]:  # noqa: ANN401 - an actor's handle
+    """While the block runs, put all that is posted into the record, and hand it to who looks at its kind."""
     stop = threading.Event()
     with Delivery(record) as delivery:
 
@@ -30,7 +43,9 @@ def reading(board: Any, record: Record, report: Report) -> Iterator[None]:  # no
                 delivery.put(post)
                 if _LOSS in post:  # and not of a validation beside the training
                     delivery.put({"step": post["samples_seen"], f"by_samples/{_LOSS}": post[_LOSS]})
-                    report(post)
+                    readers.report(post)
+                else:
+                    readers.on_validation(post)
 
         def watch() -> None:
             while not stop.wait(_POLL_S):

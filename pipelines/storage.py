@@ -294,6 +294,10 @@ class Layout:
         """Ray Train's storage: trusted, for Ray pickles there."""
         return self._place("runs")
 
+    def sweep(self, name: str) -> str:
+        """One sweep: `sweep.json`, `points/`, `outcomes/`, what was made of them, and Tune's own folder."""
+        return self._place("sweeps", name)
+
     def run(self, name: str) -> str:
         """One training run: checkpoints, `run.json`, tokenizer."""
         return self._place("runs", name)

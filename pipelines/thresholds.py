@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import pyarrow as pa
 import ray
 
-from metaclip_core.balancing import thresholds
+from metaclip_core.balancing import shared, thresholds
 from metaclip_core.counting import PoolCounts
 from metaclip_core.sampling import ProbabilityTables, expected_kept
 from pipelines import storage
 from pipelines.config import RunConfig
-from pipelines.config.curation import CurationConfig
+from pipelines.config.curation import CurationConfig, ThresholdScope
 from pipelines.count import read_counts
 from pipelines.curated import Curated
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.selection import read_unique
 
-REVISION = 1
+REVISION = 2
 _THRESHOLDS = "thresholds.json"
 _EXPECTED = "expected.json"
 
@@ -34,7 +34,9 @@ class Thresholds:
     t: dict[str, int]
 
 
-def compute_thresholds(counts: PoolCounts, *, pool: str, p: float | None, t_en: int | None) -> Thresholds:
+def compute_thresholds(
+    counts: PoolCounts, *, pool: str, p: float | None, t_en: int | None, scope: ThresholdScope
+) -> Thresholds:
     """The thresholds of a counted pool, from one of `p` and `t_en`.
 
     Raises:
@@ -47,6 +49,8 @@ def compute_thresholds(counts: PoolCounts, *, pool: str, p: float | None, t_en: 
         )
     try:
         computed = thresholds(counts.matches, p=p, t_en=t_en)
+        if scope is ThresholdScope.POOL:
+            computed = shared(computed)
     except ValueError as error:
         raise UserError(str(error)) from error
     return Thresholds(computed.p, dict(computed.t))
@@ -58,7 +62,13 @@ def write_thresholds(curated: Curated, curation: CurationConfig) -> Thresholds:
     Raises:
         UserError: nothing matched, or t_en can't be used.
     """
-    result = compute_thresholds(read_counts(curated.counts_uri), pool=curated.pool, p=curation.p, t_en=curation.t_en)
+    result = compute_thresholds(
+        read_counts(curated.counts_uri),
+        pool=curated.pool,
+        p=curation.p,
+        t_en=curation.t_en,
+        scope=curation.thresholds,
+    )
     storage.write_json(
         storage.join(curated.thresholds_uri, _THRESHOLDS),
         {**dataclasses.asdict(result), "made_from": dataclasses.asdict(curated)},

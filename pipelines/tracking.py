@@ -23,7 +23,14 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.utils.git_utils import get_git_commit
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+)
 
 from pipelines.config import RunConfig
 from pipelines.config.compute import TrackingConfig
@@ -43,6 +50,19 @@ def tracking_uri(tracking: TrackingConfig) -> str:
     if tracking.uri is not None:
         return tracking.uri
     return f"sqlite:///{_state(tracking) / 'mlflow.db'}"
+
+
+def local_paths_absolute(tracking: TrackingConfig) -> TrackingConfig:
+    """The same record, for a process that stands in another folder."""
+    uri, sqlite = tracking.uri, "sqlite:///"
+    if uri is not None and uri.startswith(sqlite):
+        uri = f"{sqlite}{Path(uri.removeprefix(sqlite)).resolve()}"
+    return tracking.model_copy(update={"uri": uri, "state": str(Path(tracking.state).expanduser().resolve())})
+
+
+def nested_in(run_id: str) -> dict[str, str]:
+    """The tags of a run that stands below another."""
+    return {MLFLOW_PARENT_RUN_ID: run_id}
 
 
 def ui_command(tracking: TrackingConfig) -> str:
@@ -129,6 +149,49 @@ class Record:
         with _answering(self.uri):
             self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
+    def has_files(self, name: str) -> bool:
+        """Whether there are artefacts below `name`."""
+        with _answering(self.uri):
+            return bool(self._client.list_artifacts(self.run_id, name))
+
+    @contextmanager
+    def measuring_machine(self) -> Iterator[None]:
+        """While the block runs, log CPU, memory, disk, network and GPUs of this machine."""
+        monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            self.run_id, resume_logging=True, tracking_uri=self.uri
+        )
+        monitor.start()  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            monitor.finish()  # type: ignore[no-untyped-call]
+
+    def register(self, model: str, folder: str, *, alias: str, description: str) -> int:
+        """Make artefacts of this run a version of a registered model, and let an alias stand for it.
+
+        Args:
+            model: the registered model; made where missing.
+            folder: the artefacts; those of one run are one version, however often they are registered.
+            alias: names this version from now on.
+            description: in Markdown.
+
+        Returns:
+            The version.
+        """
+        with _answering(self.uri):
+            client = self._client
+            if not client.search_registered_models(f"name = '{model}'"):
+                client.create_registered_model(model)
+            known = [one for one in client.search_model_versions(f"name = '{model}'") if one.run_id == self.run_id]
+            if known:
+                version = known[0].version
+            else:
+                source = f"runs:/{self.run_id}/{folder}"
+                version = client.create_model_version(model, source=source, run_id=self.run_id).version
+            client.update_model_version(model, version, description)
+            client.set_registered_model_alias(model, alias, version)
+        return int(version)
+
     def finish(self, status: str) -> None:
         """End the run: FINISHED, FAILED or KILLED."""
         with _answering(self.uri):
@@ -150,13 +213,19 @@ def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Re
     with _answering(uri):
         client = MlflowClient(uri)
         # the section `tracking` is left out: a server's address may hold a password
-        run = client.create_run(_experiment(client, config.tracking), tags={MLFLOW_RUN_NAME: name, **tags})
+        run = client.create_run(_experiment(client, config.tracking), tags={MLFLOW_RUN_NAME: name, **_commit(), **tags})
         params = [
             Param(key, str(value)) for key, value in _flatten(config.model_dump(mode="json", exclude={"tracking"}))
         ]
         for start in range(0, len(params), _MAX_PER_CALL):
             client.log_batch(run.info.run_id, params=params[start : start + _MAX_PER_CALL])
     return Record(uri, run.info.run_id)
+
+
+def _commit() -> dict[str, str]:
+    """The commit of this program, where it runs from a checkout."""
+    commit = get_git_commit(str(Path(__file__).parent))
+    return {MLFLOW_GIT_COMMIT: commit} if commit else {}
 
 
 def record_card(tracking: TrackingConfig, data_set: DataSet, folder: Path) -> Record:

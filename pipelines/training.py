@@ -6,8 +6,11 @@ import dataclasses
 import logging
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -36,7 +39,7 @@ from pipelines.held_out import write_held_out
 from pipelines.leftover import find_leftover
 from pipelines.manifest import load_manifest
 from pipelines.model_card import write_model_card
-from pipelines.reading import Report, reading
+from pipelines.reading import Readers, Report, ignore, reading
 from pipelines.registered import remove_unregistered
 from pipelines.start import load_checkpoint, load_start
 from pipelines.tasks import checked_tasks
@@ -68,6 +71,7 @@ class TrainResult:
     samples_seen: int
     failed: dict[str, int]  # drawn rows that could not be trained on, by reason
     left_over: int  # drawn rows that no full batch needed
+    metrics: dict[str, float] = field(default_factory=dict)  # of the last checkpoint
 
 
 def run_name(config: RunConfig, curated: Curated) -> str:
@@ -83,12 +87,20 @@ def run_name(config: RunConfig, curated: Curated) -> str:
     return f"{config.recipe}-{version[:8]}"
 
 
-def train(config: RunConfig, *, report: Report) -> TrainResult:
+def train(
+    config: RunConfig,
+    *,
+    report: Report,
+    on_validation: Report = ignore,
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> TrainResult:
     """Train to the end, or what is left of it. Connects to Ray where nobody has yet.
 
     Args:
         config: the recipe.
         report: is handed each report of the workers, up to a second later.
+        on_validation: likewise what a checkpoint is worth, with the step that it is of.
+        tags: of the run's record, beside its own.
 
     Raises:
         UserError: no curation, too few CPUs, nothing to draw, unfit weights, or a run that diverged, was stuck, or
@@ -106,16 +118,18 @@ def train(config: RunConfig, *, report: Report) -> TrainResult:
             check_matcher_cpus(config.compute)
         validation_cpus = VALIDATION_CPUS if config.training.validation_rows else 0
         check_cpus(config.compute, feed_cpus=feed_cpus(config), validation_cpus=validation_cpus)
-        return _train(config, curation, name, report)
+        return _train(config, curation, name, tags, Readers(report, on_validation))
 
 
-def _train(config: RunConfig, curation: CurationResult, name: str, report: Report) -> TrainResult:
+def _train(
+    config: RunConfig, curation: CurationResult, name: str, tags: Mapping[str, str], readers: Readers
+) -> TrainResult:
     curated, layout = curation.curated, storage.Layout(config.root)
     run_uri = layout.run(name)
-    record = _prepare(config, curation, name)
+    record = _prepare(config, curation, name, tags)
     spec = WorkerSpec(config, curated, name, storage.join(run_uri, _TOKENIZER))
     remove_unregistered(run_uri)
-    trained = _fit(spec, record, report)
+    trained = _fit(spec, record, readers)
     remove_unregistered(run_uri)
     checkpoint = trained.checkpoint
     outcome = trained.return_value  # type: ignore[attr-defined] # typed for Train V1
@@ -138,11 +152,17 @@ def _train(config: RunConfig, curation: CurationResult, name: str, report: Repor
         samples_seen=ledger.totals.consumed,
         failed=dict(ledger.totals.failed),
         left_over=left_over.num_rows,
+        metrics=_metrics(trained),
     )
     storage.write_json(storage.join(run_uri, _RESULT), dataclasses.asdict(result))
     with forgiving("the end of the run"):
         record.finish("FINISHED")
     return result
+
+
+def _metrics(trained: ray.train.Result) -> dict[str, float]:
+    """What was last reported with a checkpoint; of a validation too."""
+    return {name: value for name, value in (trained.metrics or {}).items() if isinstance(value, int | float)}
 
 
 def _describe(outcome: dict[str, Any], config: RunConfig, spec: WorkerSpec) -> str:
@@ -177,22 +197,28 @@ def load_result(config: RunConfig) -> TrainResult:
     return TrainResult(**content)
 
 
+def find_record(config: RunConfig, name: str) -> Record:
+    """The MLflow run of a run that has begun. Raises FileNotFoundError."""
+    place = storage.join(storage.Layout(config.root).run(name), _RUN)
+    return Record(tracking_uri(config.tracking), storage.read_json(place)["mlflow_run_id"])
+
+
 def load_record(config: RunConfig, result: TrainResult) -> Record:
     """The MLflow run of a finished run."""
     return Record(tracking_uri(config.tracking), result.mlflow_run_id)
 
 
-def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
+def _prepare(config: RunConfig, curation: CurationResult, name: str, tags: Mapping[str, str]) -> Record:
     """What must be there before the first step; on a restart it is."""
     run_uri = storage.Layout(config.root).run(name)
     try:
-        run_id = storage.read_json(storage.join(run_uri, _RUN))["mlflow_run_id"]
+        record = find_record(config, name)
     except FileNotFoundError:
         pass
     else:
-        record = Record(tracking_uri(config.tracking), run_id)
         with forgiving("the restart of the run"):
             record.resume()
+            record.set_tags(tags)
         return record
     curated = curation.curated
     expected = sum(curation.expected.values())
@@ -211,13 +237,25 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str) -> Record:
     if config.training.validation_rows:
         checked_tasks(load_sets(config))  # raises before the first step
         write_held_out(config, curated, manifest, uri=storage.join(run_uri, _HELD_OUT))
-    tags = {"recipe": config.recipe, "pool": curated.pool, "p": f"{curation.thresholds.p:g}"}
-    record = start_record(config, name=name, tags=tags)
+    record = start_record(config, name=name, tags={**_tags(config, curation), **tags})
     record.log_data_set(data_set(curation))
     content = {"mlflow_run_id": record.run_id, "curated": dataclasses.asdict(curated)}
     recipe = config.model_dump(mode="json", exclude={"tracking"})  # a server's address may hold a password
     storage.write_json(storage.join(run_uri, _RUN), {**content, "config": recipe})
     return record
+
+
+def _tags(config: RunConfig, curation: CurationResult) -> dict[str, str]:
+    """What people filter runs by."""
+    curated, thresholds = curation.curated, curation.thresholds
+    tags = {
+        "recipe": config.recipe,
+        "pool": curated.pool,
+        "metadata": curated.metadata_uri.rsplit("/", 1)[-1],
+        "curation": curated.version,
+        "p": f"{thresholds.p:g}",
+    }
+    return tags | ({"t_en": str(thresholds.t[ENGLISH])} if ENGLISH in thresholds.t else {})
 
 
 def training_stream(spec: WorkerSpec) -> ray.data.Dataset:
@@ -234,7 +272,7 @@ def training_stream(spec: WorkerSpec) -> ray.data.Dataset:
     )
 
 
-def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
+def _fit(spec: WorkerSpec, record: Record, readers: Readers) -> ray.train.Result:
     config, compute = spec.config, spec.config.compute
     held = board_of(spec.run_name), window_of(spec.run_name)  # by the driver, for workers come and go
     least, most = compute.min_workers, compute.num_workers
@@ -267,7 +305,8 @@ def _fit(spec: WorkerSpec, record: Record, report: Report) -> ray.train.Result:
         dataset_config=ray.train.DataConfig(execution_options=data_options(compute)),
         validation_config=_validation_config(spec),
     )
-    with reading(held[0], record, report):
+    machine = record.measuring_machine() if config.tracking.system_metrics else nullcontext()
+    with machine, reading(held[0], record, readers):
         try:
             return trainer.fit()
         except ray.train.TrainingFailedError as error:

@@ -54,7 +54,10 @@ def ask(config: RunConfig, dials: Sequence[Dial], *, progress: Progress) -> What
         counts = read_counts(curated.counts_uri)
     except FileNotFoundError as error:
         raise not_curated(config) from error
-    thresholds = [compute_thresholds(counts, pool=curated.pool, p=dial.p, t_en=dial.t_en) for dial in dials]
+    scope = config.curation.thresholds
+    thresholds = [
+        compute_thresholds(counts, pool=curated.pool, p=dial.p, t_en=dial.t_en, scope=scope) for dial in dials
+    ]
     sample_uri = make_sample(manifest, config, curated, counts, progress=progress)
     results = []
     for dial, computed in zip(dials, thresholds, strict=True):

@@ -25,6 +25,7 @@ from ray_jobs import (
     run,
     sample,
     submit,
+    sweep,
     thresholds,
     train,
 )
@@ -53,6 +54,7 @@ for name, job in {
     "export-pool": export_pool,
     "train": train,
     "convert-set": convert_set,
+    "sweep": sweep,
     "evaluate": evaluate,
     "curse": curse,
     "export-model": export_model,

@@ -210,3 +210,10 @@ _RULES: dict[MergeDrop, Callable[[pa.Table, SourceLimits], pa.ChunkedArray]] = {
     MergeDrop.COLON: lambda table, limit: pc.and_(pc.match_substring(table["entry"], ":"), limit.colons is Colons.DROP),
     MergeDrop.BELOW_MINIMUM: lambda table, limit: pc.less(table["score"], limit.min_score),
 }
+
+
+def merge_languages(tables: Mapping[str, pa.Table]) -> pa.Table:
+    """The ENTRIES of all languages as one list, each entry once: of the first language that has it."""
+    rows = pa.concat_tables([check(table, ENTRIES, stage="merge") for table in tables.values()])
+    first = rows.append_column("row", pa.array(np.arange(rows.num_rows))).group_by("entry").aggregate([("row", "min")])
+    return rows.take(pa.array(np.sort(first["row_min"].to_numpy())))

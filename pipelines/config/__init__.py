@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 
 from pipelines.config.base import Section, Uri
 from pipelines.config.compute import ComputeConfig, TrackingConfig
-from pipelines.config.curation import CurationConfig
+from pipelines.config.curation import CurationConfig, IdentifierName
 from pipelines.config.metadata import MetadataConfig
 from pipelines.config.pool import PoolConfig, SampleConfig
 from pipelines.config.sweep import SweepConfig
@@ -45,6 +45,12 @@ class RunConfig(Section):
     def _locks_what_is_trained(self) -> Self:
         if self.training.lock_images and self.model.pretrained is None:
             raise ValueError("training.lock_images needs model.pretrained: a fresh vision tower has nothing to keep")
+        return self
+
+    @model_validator(mode="after")
+    def _matches_with_what_it_identifies(self) -> Self:
+        if self.metadata.merged != (self.curation.identifier is IdentifierName.NONE):
+            raise ValueError("metadata.merged and curation.identifier none go together: one list, and one language")
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ class TrackingConfig(Section):
     uri: Uri | None = None  # None: a sqlite file in `state`
     experiment: str = "worldwide-clip"
     state: str = "~/.local/state/metaclip"
+    system_metrics: bool = False  # of the machine that drives a run; of all others Prometheus knows
 
 
 class ComputeConfig(Section):

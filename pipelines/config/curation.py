@@ -35,6 +35,7 @@ class IdentifierName(StrEnum):
     LID176 = "lid176"  # fastText's, installed with the program
     CLD2 = "cld2"  # the extra of this name
     FASTTEXT = "fasttext"  # the model file at `identifier_uri`
+    NONE = "none"  # nothing: all captions are of one language, that of merged metadata
 
 
 class JointCaptions(StrEnum):
@@ -63,6 +64,13 @@ class ClassifierConfig(Section):
         return self
 
 
+class ThresholdScope(StrEnum):
+    """Who has a threshold of its own."""
+
+    LANGUAGE = "language"  # each language the t that gives it the common tail share
+    POOL = "pool"  # all languages that of English
+
+
 class CurationConfig(Section):
     """Captions → languages, entries, thresholds."""
 
@@ -81,6 +89,7 @@ class CurationConfig(Section):
     benchmark_distance: Distance = 20
     p: Share | None = 0.06  # share of matches in tail entries; or t_en
     t_en: Count | None = None
+    thresholds: ThresholdScope = ThresholdScope.LANGUAGE
     sample_rows: Count = 1_000_000  # at most so many pairs, on average, stand in the sample of annotations
     batch_rows: Count = 16_384  # matched at once: languages take turns under a budget
     max_dropped: dict[str, Share] = Field(
@@ -93,7 +102,7 @@ class CurationConfig(Section):
         identifier = info.data.get("identifier")
         if identifier is IdentifierName.FASTTEXT and not uri:
             raise ValueError("identifier fasttext needs the URI of a model file")
-        if identifier in {IdentifierName.LID176, IdentifierName.CLD2} and uri is not None:
+        if identifier in set(IdentifierName) - {IdentifierName.FASTTEXT} and uri is not None:
             raise ValueError(f"identifier {identifier} takes no model file; did you mean identifier fasttext?")
         return uri
 

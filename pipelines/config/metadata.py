@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -83,4 +83,6 @@ class MetadataConfig(Section):
 
     name: str = "metadata"
     version: str | None = None  # None: what the name stands for now
+    languages: Annotated[list[str] | None, Field(min_length=1)] = None  # lists that are used; None: all
+    merged: bool = False  # into one list, for captions of any language
     build: BuildConfig = BuildConfig()

@@ -123,6 +123,6 @@ def test_metric_of_an_evaluation_set_is_known(evaluation_set):
 def test_ranking_while_trials_run_needs_a_metric_that_is_measured_then(evaluation_set):
     sweep = {"dials": {"seed": [0, 1]}, "metric": "eval/birds/mean/top1", "schedule": "asha"}
     evaluation = {"sets": [evaluation_set]}
-    with pytest.raises(UserError, match="set training.validation_rows"):
+    with pytest.raises(UserError, match=r"set training\.validation_rows"):
         check_sweep(config_of(sweep, evaluation=evaluation))
     check_sweep(config_of(sweep, evaluation=evaluation, training={**TRAINING, "validation_rows": 64}))

@@ -11,6 +11,7 @@ from metaclip_core.counting import Measure, PoolCounts
 from metaclip_core.records import SAMPLED, check
 from metaclip_core.sampling import ProbabilityTables, draw
 from pipelines.config import build_config
+from pipelines.config.curation import ThresholdScope
 from pipelines.count import read_counts
 from pipelines.curate import curate
 from pipelines.errors import UserError
@@ -154,7 +155,7 @@ def test_ask_takes_other_dials_than_that_of_the_curation(make, curation):
 def test_thresholds_of_counts_that_allow_none_are_refused(matches, words):
     counts = PoolCounts({language: np.array(of_language) for language, of_language in matches.items()})
     with pytest.raises(UserError, match=words):
-        compute_thresholds(counts, pool="numbers", p=None, t_en=20)
+        compute_thresholds(counts, pool="numbers", p=None, t_en=20, scope=ThresholdScope.LANGUAGE)
 
 
 def test_matched_captions_of_the_pool_are_those_that_estimates_scale_to(curation, pool):

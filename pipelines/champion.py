@@ -1,0 +1,41 @@
+"""The best run of a sweep as a registered model: its report, its card with scores, and the alias `champion`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipelines import storage
+from pipelines.config import RunConfig
+from pipelines.model_card import with_scores
+from pipelines.report import report
+from pipelines.shards import Progress
+from pipelines.training import load_record, load_result
+
+ALIAS = "champion"
+_MODEL = "model"
+_CARD = "README.md"
+
+
+def crown(config: RunConfig, model: str, metrics: Mapping[str, float], *, progress: Progress) -> int:
+    """Register the recipe's finished run; its version.
+
+    Args:
+        config: the recipe of the run.
+        model: name of the registered model.
+        metrics: of the run, by name.
+        progress: of the report.
+
+    Raises:
+        UserError: the run is not finished, or the tracking server does not answer.
+    """
+    result = load_result(config)
+    record = load_record(config, result)
+    data_card = report(config, progress=progress).card_uri
+    with storage.local_copy(result.model_uri) as folder:
+        card = with_scores(
+            (folder / _CARD).read_text(encoding="utf-8"), metrics, run=result.run_name, data_card=data_card
+        )
+        (folder / _CARD).write_text(card, encoding="utf-8")
+        storage.write_bytes(storage.join(result.model_uri, _CARD), card.encode())
+        record.log_folder(folder, _MODEL)
+    return record.register(model, _MODEL, alias=ALIAS, description=card)
