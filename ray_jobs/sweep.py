@@ -93,9 +93,9 @@ def show_scaling(analysis: dict[str, Any]) -> None:
     recommendation = scaling["recommendation"]
     if recommendation:
         for place, one in enumerate(recommendation["best_first"]):
+            rank = "then" if place else f"recommended for {recommendation['compute_flop']:.3g} FLOP"
             typer.echo(
-                f"{'recommended' if not place else 'then'} for {recommendation['compute_flop']:.3g} FLOP: {one['model']}, "
-                f"{one['dial']}, {one['seen_pairs']:,} pairs: error {one['error']['value']:.3f}, "
+                f"{rank}: {one['model']}, {one['dial']}, {one['seen_pairs']:,} pairs: error {one['error']['value']:.3f}, "
                 f"{_interval(one['error'])}; {one['times_the_largest_training']:.1f} × the largest training"
             )
 
