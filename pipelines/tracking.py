@@ -214,9 +214,10 @@ def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Re
         client = MlflowClient(uri)
         # the section `tracking` is left out: a server's address may hold a password
         run = client.create_run(_experiment(client, config.tracking), tags={MLFLOW_RUN_NAME: name, **_commit(), **tags})
-        params = [
-            Param(key, str(value)) for key, value in _flatten(config.model_dump(mode="json", exclude={"tracking"}))
-        ]
+        content = config.model_dump(mode="json", exclude={"tracking"})
+        # names of dials and arms are free text, which keys of params are not
+        content["sweep"] = {key: json.dumps(value, ensure_ascii=False) for key, value in content["sweep"].items()}
+        params = [Param(key, str(value)) for key, value in _flatten(content)]
         for start in range(0, len(params), _MAX_PER_CALL):
             client.log_batch(run.info.run_id, params=params[start : start + _MAX_PER_CALL])
     return Record(uri, run.info.run_id)

@@ -94,10 +94,9 @@ def show_scaling(analysis: dict[str, Any]) -> None:
     if recommendation:
         for place, one in enumerate(recommendation["best_first"]):
             rank = "then" if place else f"recommended for {recommendation['compute_flop']:.3g} FLOP"
-            typer.echo(
-                f"{rank}: {one['model']}, {one['dial']}, {one['seen_pairs']:,} pairs: error {one['error']['value']:.3f}, "
-                f"{_interval(one['error'])}; {one['times_the_largest_training']:.1f} × the largest training"
-            )
+            error = f"error {one['error']['value']:.3f}, {_interval(one['error'])}"
+            beyond = f"{one['times_the_largest_training']:.1f} × the largest training"
+            typer.echo(f"{rank}: {one['model']}, {one['dial']}, {one['seen_pairs']:,} pairs: {error}; {beyond}")
 
 
 def _interval(found: dict[str, Any]) -> str:
