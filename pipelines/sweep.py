@@ -240,7 +240,8 @@ class _Watch(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Tune's
         """Keep that it failed for good: the next start tries it again."""
-        self.problems[trial.config[NUMBER]] = storage.first_line(trial.get_pickled_error() or RuntimeError("it died"))
+        trace = str(trial.get_error() or "it died").strip()
+        self.problems[trial.config[NUMBER]] = trace.splitlines()[-1]
         self._show()
 
     def _show(self) -> None:

@@ -14,6 +14,7 @@ from metaclip_core.balancing import (
     p_to_t,
     pair_probabilities,
     pair_probability,
+    shared,
     t_to_p,
     thresholds,
 )
@@ -274,3 +275,17 @@ def test_expected_matches_by_entry_with_a_threshold_keep_their_order(counts, t):
     assume(len(counts) > 1)
     expected = entry_probabilities(sorted(counts), t) * np.sort(counts)
     assert (np.diff(expected) >= -1e-9).all()
+
+
+def test_shared_threshold_is_that_of_english_for_every_language():
+    counts = {"en": [10, 20, 70], "de": [1, 2, 3], "fr": [5]}
+    computed = thresholds(counts, t_en=20)
+    found = shared(computed)
+    assert found.t == {"en": 20, "de": 20, "fr": 20}
+    assert found.p == computed.p
+    assert computed.t["de"] != 20
+
+
+def test_shared_threshold_without_english_is_refused():
+    with pytest.raises(ValueError, match="no English matches"):
+        shared(thresholds({"de": [1, 2]}, p=0.5))

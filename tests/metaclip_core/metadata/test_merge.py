@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaclip_core.metadata.merge import Colons, Combine, SourceLimits, merge, ranked, union
+from metaclip_core.metadata.merge import Colons, Combine, SourceLimits, merge, merge_languages, ranked, union
 from metaclip_core.metadata.store import ENTRIES, OFFERED
 from metaclip_core.records import SchemaError
 
@@ -252,3 +252,20 @@ def test_entry_ids_are_the_same_under_any_hash_seed():
     }
     assert len(digests) == 1
     assert len(digests.pop().strip()) == 2 * hashlib.sha256().digest_size
+
+
+@given(
+    st.dictionaries(st.sampled_from(["de", "en", "fr"]), st.lists(st.sampled_from("abcdef"), unique=True), min_size=1)
+)
+def test_languages_merge_into_one_list_with_each_entry_once(entries):
+    tables = {
+        language: pa.table([words, [language] * len(words), [0.0] * len(words)], schema=ENTRIES)
+        for language, words in entries.items()
+    }
+    expected = {}
+    for language, words in entries.items():
+        for word in words:
+            expected.setdefault(word, language)
+    merged = merge_languages(tables)
+    assert dict(zip(merged["entry"].to_pylist(), merged["source"].to_pylist(), strict=True)) == expected
+    assert merged["entry"].to_pylist() == list(expected)
