@@ -144,13 +144,13 @@ def nodes_of(compute: ComputeConfig) -> list[Node]:
     selector = data_selector(compute) or {}
     return [
         Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0), labelled=_has(node, selector))
-        for node in _alive()
+        for node in alive()
     ]
 
 
 def resource(name: str) -> float:
     """How much of a custom resource the cluster has."""
-    return float(sum(node["Resources"].get(name, 0) for node in _alive()))
+    return float(sum(node["Resources"].get(name, 0) for node in alive()))
 
 
 def data_pieces(compute: ComputeConfig, *, feed_cpus: int) -> list[Piece]:
