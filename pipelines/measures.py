@@ -16,7 +16,7 @@ import torch
 from metaclip_core.evaluation.bootstrap import percentile_interval, resampled_shares
 from metaclip_core.evaluation.ranking import Tally
 from pipelines.class_names import ClassNames
-from pipelines.embed import Embedded
+from pipelines.embed import Embedded, EmbeddedImages
 from pipelines.evaluation_sets import MEAN, EvaluationSet, StoredImages, metric_name
 from pipelines.panels import Panels
 from pipelines.shards import Progress
@@ -75,6 +75,15 @@ def measure_sets(
         metrics[metric_name(dataset.name, MEAN, UNDECODABLE)] = float((~images.decoded).sum())
     progress("evaluate", len(tasks), len(tasks))
     return metrics
+
+
+def metric_names(dataset: EvaluationSet, task: Task) -> set[str]:
+    """The names that `measure_sets` finds for a set, intervals left out: those of a model that embeds all alike."""
+    num_images = dataset.images.num_images
+    images = EmbeddedImages(torch.ones(num_images, 1), torch.ones(num_images, dtype=torch.bool))
+    texts = {key: torch.ones(len(prompts), 1) for key, prompts in task.prompts.items()}
+    found = named_metrics(dataset.name, task.measure(images, texts), resamples=0)
+    return {*found, metric_name(dataset.name, MEAN, UNDECODABLE)}
 
 
 def _known(task: Task, class_names: ClassNames | None) -> dict[str, torch.Tensor]:

@@ -12,7 +12,9 @@ from metaclip_core.search_space import Choice, Point, corners, draws, grid
 from pipelines.config import RunConfig, build_config
 from pipelines.config.sweep import Schedule, Search, SweepConfig
 from pipelines.errors import UserError
-from pipelines.evaluation_sets import MEAN, EvaluationSet, load_sets, metric_name
+from pipelines.evaluation_sets import MEAN, load_sets
+from pipelines.measures import metric_names
+from pipelines.tasks import checked_tasks
 
 ARM = "arm"
 SEEN_PAIRS = "seen_pairs"
@@ -22,11 +24,6 @@ _OF_TRAINING = frozenset({"train/loss"})
 _OF_PAIRS = frozenset(
     {"valid/loss", *(f"valid/{way}_recall{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5))}
 )
-_OF_TASK = {
-    "classification": frozenset({"top1", "top5"}),
-    "retrieval": frozenset(f"{way}_recall{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5)),
-}
-_LANGUAGES_IN = {"classification": "classes", "retrieval": "captions"}
 
 
 @dataclass(frozen=True)
@@ -152,13 +149,7 @@ def _metrics(config: RunConfig) -> set[str]:
     names = set(_OF_TRAINING)
     if config.training.validation_rows:
         names |= _OF_PAIRS
-    return names.union(*(_of_set(found) for found in load_sets(config)))
-
-
-def _of_set(found: EvaluationSet) -> set[str]:
-    task = found.content["task"]
-    languages = [*found.content[_LANGUAGES_IN[task]], MEAN]
-    return {metric_name(found.name, language, measure) for language in languages for measure in _OF_TASK[task]}
+    return names.union(*(metric_names(dataset, task) for dataset, task in checked_tasks(load_sets(config))))
 
 
 def _during(config: RunConfig, known: set[str]) -> set[str]:

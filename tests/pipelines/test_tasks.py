@@ -7,7 +7,7 @@ import torch
 from pipelines.embed import LocalEmbedder
 from pipelines.errors import UserError
 from pipelines.evaluation_sets import EvaluationSet
-from pipelines.measures import measure_sets
+from pipelines.measures import measure_sets, metric_names
 from pipelines.tasks import checked_tasks, task_of
 from tests.evaluation_sets import BROKEN, classification, picture, write_model, write_set
 
@@ -18,9 +18,11 @@ def embedder(tmp_path_factory):
 
 
 def measured(uri, embedder, *, resamples=0):
-    return measure_sets(
-        checked_tasks([EvaluationSet.load(uri)]), embedder, resamples=resamples, progress=lambda *_: None
-    )
+    tasks = checked_tasks([EvaluationSet.load(uri)])
+    metrics = measure_sets(tasks, embedder, resamples=resamples, progress=lambda *_: None)
+    foretold = metric_names(*tasks[0])
+    assert {name for name in metrics if not name.endswith(("_low", "_high"))} <= foretold
+    return metrics
 
 
 def test_classification_is_over_the_classes_with_a_name_and_the_images_of_these(tmp_path, embedder):

@@ -1,4 +1,3 @@
-import json
 import re
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 from pipelines.config import build_config
 from pipelines.errors import UserError
 from pipelines.trials import check_sweep, plan, trial_config
+from tests.evaluation_sets import write_set
 
 TRAINING = {"steps": 100, "global_batch_size": 64, "warmup_steps": 10}
 
@@ -18,11 +18,8 @@ def config_of(sweep, **sections):
 
 @pytest.fixture
 def evaluation_set(tmp_path):
-    folder = tmp_path / "birds"
-    folder.mkdir()
-    content = {"task": "classification", "classes": {"en": ["crow"], "de": ["Krähe"]}, "templates": {}}
-    (folder / "dataset.json").write_text(json.dumps(content))
-    return str(folder)
+    content = {"task": "classification", "classes": {"en": ["crow"], "de": ["Krähe"]}}
+    return write_set(tmp_path / "birds", {**content, "templates": {"en": ["{}"], "de": ["{}"]}}, label=[0])
 
 
 def test_trial_is_the_recipe_with_its_point():
@@ -116,7 +113,7 @@ def test_sweep_that_contradicts_itself_is_refused(sweep, told):
 
 
 def test_metric_of_an_evaluation_set_is_known(evaluation_set):
-    sweep = {"dials": {"seed": [0]}, "metric": "eval/birds/mean/top1", "also": ["eval/birds/de/top5", "train/loss"]}
+    sweep = {"dials": {"seed": [0]}, "metric": "eval/birds/mean/top1", "also": ["eval/birds/de/top1", "train/loss"]}
     check_sweep(config_of(sweep, evaluation={"sets": [evaluation_set]}))
 
 
