@@ -211,8 +211,8 @@ def curse_paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> str:
             axes.plot(english, others, "o", markersize=6, color=_COLOURS["head"])
             right_half = english > top / 2
             axes.annotate(
-                _label(name, chars=_NAME_CHARS), (english, others), xytext=(-7 if right_half else 7, -3), textcoords="offset points",
-                color=_COLOURS["text"], ha="right" if right_half else "left",
+                _label(name, chars=_NAME_CHARS), (english, others), xytext=(-7 if right_half else 7, -3),
+                textcoords="offset points", color=_COLOURS["text"], ha="right" if right_half else "left",
             )  # fmt: skip
         return _svg(figure)
 
