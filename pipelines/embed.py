@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 import torch
 
 from metaclip_core.evaluation.classification import mean_direction
 from metaclip_core.records import DropReason
 from pipelines.config.compute import ComputeConfig
-from pipelines.evaluation_sets import StoredImages
+from pipelines.evaluation_sets import StoredImages, read_parts
 from pipelines.models import load_encoder
 from pipelines.shards import Progress
 
 MAX_PIXELS = 100_000_000
 
 Floats = npt.NDArray[np.float32]
+
+
+def reading(compute: ComputeConfig) -> dict[str, Any]:
+    """How tasks run that read what is embedded: few, with other CPUs than an actor, or Ray would fuse both into one."""
+    return {
+        "batch_format": "pyarrow",
+        "num_cpus": compute.worker_cpus / 2,
+        "compute": ray.data.TaskPoolStrategy(size=compute.max_actors),
+        "udf_modifying_row_count": True,
+    }
 
 
 def _silent(step: str, done: int, of: int) -> None:
@@ -161,11 +171,7 @@ class DataEmbedder:
         table = pa.table({"file": [file for file, _ in places], "part": [part for _, part in places]})
         positions = ray.data.from_arrow(table, override_num_blocks=min(len(places), self._compute.shard_blocks))
         return positions.map_batches(
-            partial(_read_parts, files=files, firsts=firsts),
-            batch_format="pyarrow",
-            batch_size=1,
-            num_cpus=read_cpus(self._compute),
-            udf_modifying_row_count=True,
+            partial(read_parts, files=files, firsts=firsts), batch_size=1, **reading(self._compute)
         )
 
     def _prompts(self, prompts: Sequence[Sequence[str]], *, first: int) -> ray.data.Dataset:
@@ -194,25 +200,6 @@ class DataEmbedder:
             done += len(table)
             progress("embed", done, total)
         return pa.concat_tables(tables).sort_by("order")
-
-
-def read_cpus(compute: ComputeConfig) -> float:
-    """Of a task that reads what is embedded: other than an actor's, or Ray would fuse them and one actor do it all."""
-    return compute.worker_cpus / 2
-
-
-def _read_parts(batch: pa.Table, *, files: Sequence[StoredImages], firsts: Sequence[int]) -> Iterator[pa.Table]:
-    """Row groups of images, as rows to embed."""
-    for place in batch.to_pylist():
-        for part in files[place["file"]].parts([place["part"]]):
-            order = pc.add(part["order"], firsts[place["file"]])
-            yield image_rows(part["image"], order)
-
-
-def image_rows(images: pa.ChunkedArray, order: pa.ChunkedArray) -> pa.Table:
-    """Images as rows that `Embed` takes."""
-    prompts = pa.nulls(len(images), pa.list_(pa.string()))
-    return pa.table({"order": order, "image": images, "prompts": prompts})
 
 
 def matrix(table: pa.Table) -> torch.Tensor:

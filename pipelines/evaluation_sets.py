@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import storage
@@ -74,6 +75,19 @@ class StoredImages:
                     rows = pa.array(range(order, order + batch.num_rows), pa.int64())
                     yield pa.table({"image": batch.column("image"), "order": rows})
                     order += batch.num_rows
+
+
+def read_parts(batch: pa.Table, *, files: Sequence[StoredImages], firsts: Sequence[int]) -> Iterator[pa.Table]:
+    """Row groups, columns file and part, as rows to embed; stands here, for who reads needs no model's libraries."""
+    for place in batch.to_pylist():
+        for part in files[place["file"]].parts([place["part"]]):
+            yield image_rows(part["image"], pc.add(part["order"], firsts[place["file"]]))
+
+
+def image_rows(images: pa.ChunkedArray, order: pa.ChunkedArray) -> pa.Table:
+    """Images as rows that `embed.Embed` takes."""
+    prompts = pa.nulls(len(images), pa.list_(pa.string()))
+    return pa.table({"order": order, "image": images, "prompts": prompts})
 
 
 @dataclass(frozen=True)

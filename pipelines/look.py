@@ -17,8 +17,9 @@ from pipelines.cluster import connected
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, load_curation
 from pipelines.curated import Curated
-from pipelines.embed import DataEmbedder, LocalEmbedder, image_rows, matrix, read_cpus
+from pipelines.embed import DataEmbedder, LocalEmbedder, matrix, reading
 from pipelines.errors import UserError
+from pipelines.evaluation_sets import image_rows
 from pipelines.manifest import Manifest, load_manifest
 from pipelines.models import check_model, model_digest
 from pipelines.pages import template
@@ -144,11 +145,7 @@ def _embed_pool(config: RunConfig, model: str, curation: CurationResult, *, prog
     embedder = DataEmbedder(model, batch_rows=config.evaluation.batch_rows, compute=config.compute)
     with connected(config.compute):
         rows = manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
-            images,
-            batch_format="pyarrow",
-            batch_size=_SHARDS_PER_BATCH,
-            num_cpus=read_cpus(config.compute),
-            udf_modifying_row_count=True,
+            images, batch_size=_SHARDS_PER_BATCH, **reading(config.compute)
         )
         embedded = embedder.apply(rows, total=min(pairs, config.evaluation.search_images), progress=progress)
     if not embedded.num_rows:
