@@ -11,6 +11,7 @@ from metaclip_core.model_folder import read_licence
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.curated import Curated
+from pipelines.tasks import is_headline
 
 _CARD = """---
 {matter}---
@@ -43,7 +44,7 @@ def with_scores(card: str, metrics: Mapping[str, float], *, run: str, data_card:
     lines = []
     for name, value in sorted(metrics.items()):
         parts = name.split("/")
-        if parts[0] == "eval" and len(parts) == 4:  # noqa: PLR2004 - eval, set, language, measure
+        if parts[0] == "eval" and len(parts) == 4 and is_headline(parts[3]):  # noqa: PLR2004 - set, language, measure
             lines.append(f"| {parts[1]} | {parts[2]} | {parts[3]} | {100 * value:.1f} |")
     rows = "\n".join(lines)
     return f"{card.partition(_SCORES)[0].rstrip()}\n\n{_HEADER.format(run=run, data_card=data_card)}{rows}\n"
