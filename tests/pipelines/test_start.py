@@ -9,7 +9,7 @@ from metaclip_core.shapes import SHAPES, Preset
 from pipelines.config import build_config
 from pipelines.curate import CurationResult
 from pipelines.errors import UserError
-from pipelines.model_card import write_model_card
+from pipelines.model_card import with_scores, write_model_card
 from pipelines.start import load_start
 from pipelines.tokenizer import make_tokenizer
 from pipelines.training import scaled
@@ -110,3 +110,13 @@ def test_scale_without_english_is_refused():
 def test_locked_images_without_published_weights_are_refused():
     with pytest.raises(UserError, match=r"lock_images needs model\.pretrained"):
         build_config({"training": {"lock_images": True}})
+
+
+def test_scores_of_a_card_are_those_that_are_shown_first_and_replace_earlier_ones():
+    card = with_scores("# A model\n", {"eval/birds/en/top1": 0.25, "train/loss": 1.0}, run="a", data_card="card-a")
+    metrics = {"eval/birds/en/top1": 0.5, "eval/birds/en/top1_low": 0.4, "eval/birds/mean/undecodable": 3.0}
+    again = with_scores(card, metrics, run="b", data_card="card-b")
+    assert again.startswith("# A model\n")
+    assert "| birds | en | top1 | 50.0 |" in again
+    assert all(gone not in again for gone in ("25.0", "top1_low", "undecodable", "train/loss", "card-a"))
+    assert "card-b" in again
