@@ -34,7 +34,7 @@ from tests import pictures
 from tests.benchmarks.measure import provenance
 from tests.small_models import small_tokenizer
 
-BATCH_ROWS = 64
+BATCH_ROWS = 32
 CORES = 2
 PRESET = Preset.B_32
 
@@ -99,12 +99,17 @@ def through_ray(model, stored, compute):
 def rate(arguments, folder):
     model, stored = write_model(folder / "model"), write_images(folder / "images.parquet", arguments.images)
     compute = ComputeConfig(local_cpus=4, object_store_mb=300, max_actors=CORES, worker_threads=1)
-    found = {"plain loop, 2 threads": [], "Ray Data, 2 actors of 1 thread": []}
+    contenders = {
+        "plain loop, 2 threads": lambda: plain(model, stored),
+        "Ray Data, 2 actors of 1 thread": lambda: through_ray(model, stored, compute),
+    }
+    found = {name: [] for name in contenders}
     with connected(compute):
         for _ in range(arguments.rounds):
-            found["plain loop, 2 threads"].append(plain(model, stored))
-            found["Ray Data, 2 actors of 1 thread"].append(through_ray(model, stored, compute))
-    print(f"{stored.num_images} images, {PRESET}, medians of {arguments.rounds} interleaved rounds\n")
+            for name, contender in contenders.items():
+                found[name].append(contender())
+                print(f"{name}: {found[name][-1]:.1f} images/s", flush=True)
+    print(f"\n{stored.num_images} images, {PRESET}, medians of {arguments.rounds} interleaved rounds\n")
     print("| | images/s | × the loop of its round |\n|---|---|---|")
     for name, rates in found.items():
         ratios = [own / base for own, base in zip(rates, found["plain loop, 2 threads"], strict=True)]
