@@ -53,7 +53,15 @@ def test_uniform_of_known_pairs_never_changes(pair_id, purpose, epoch, seed, exp
 
 
 def test_purposes_are_the_words_that_known_draws_were_made_with():
-    assert {str(purpose) for purpose in Purpose} == {"caption", "keep", "crop", "sample", "example", "hold_out"}
+    assert {str(purpose) for purpose in Purpose} == {
+        "caption",
+        "keep",
+        "crop",
+        "sample",
+        "example",
+        "search",
+        "hold_out",
+    }
 
 
 @given(st.lists(st.tuples(hex_ids, epochs), max_size=20), st.text(), st.integers())
