@@ -19,6 +19,7 @@ from transformers import MetaClip2Model
 from metaclip_core.batches import Batch, caption_buckets
 from metaclip_core.capacity import peak_flops
 from metaclip_core.captions import SpecialIds, group_captions
+from metaclip_core.devices import without_bfloat16
 from metaclip_core.loss import contrastive_loss
 from metaclip_core.model import model_config
 from metaclip_core.optimizer import create_optimizer
@@ -63,8 +64,8 @@ def check_gather(device: torch.device) -> str:
 
 def check_bfloat16(device: torch.device) -> str:
     """Autocast computes in bfloat16, about as it should."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UnhealthyError(f"{torch.cuda.get_device_name(device)} has no bfloat16: set training.precision to float32")
+    if problem := without_bfloat16(device):
+        raise UnhealthyError(problem)
     a, b = _features(256, device).chunk(2)
     with torch.autocast(device.type, dtype=torch.bfloat16):
         product = a @ b.T

@@ -177,15 +177,6 @@ class Learner:
         return all(bool(weights.detach().isfinite().all()) for weights in self.model.parameters())
 
 
-def unfit(device: torch.device, precision: Precision) -> str | None:
-    """Why a device can't train at a precision, or None where it can."""
-    if precision is Precision.FLOAT32 or device.type != "cuda":
-        return None
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return None
-    return f"{torch.cuda.get_device_name(device)} has no bfloat16: set training.precision to float32"
-
-
 def _autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
     """What the towers run in."""
     if precision is Precision.FLOAT32:

@@ -29,7 +29,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
 
-JOBS = ("build_metadata", "curate", "train", "evaluate", "report", "export_pool", "run")
+JOBS = ("build_metadata", "curate", "train", "evaluate", "report", "export_pool", "run", "sweep")
 _PACKAGES = ("metaclip_core", "pipelines", "ray_jobs")
 _RECIPE = "recipe.yaml"
 _EXCLUDES = ["__pycache__", "*.pyc"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import cached_property
 
 from metaclip_core.balancing import ENGLISH
 from metaclip_core.search_space import Point
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, curate, locate
-from pipelines.manifest import update_manifest
+from pipelines.manifest import Manifest, update_manifest
 from pipelines.shards import Progress
 from pipelines.training import run_name, scaled
 from pipelines.trials import trial_config
@@ -32,6 +33,11 @@ class Trainings:
         self._points: dict[str, Point] = {}  # by run
         self._left = config.sweep.budget_pairs
 
+    @cached_property
+    def _manifest(self) -> Manifest:
+        """Of the pool, which no dial changes: listed once for all points."""
+        return update_manifest(self._config)
+
     @property
     def versions(self) -> list[str]:
         """Of all curations so far."""
@@ -44,7 +50,7 @@ class Trainings:
             UserError: what a curation raises, or an impossible configuration.
         """
         config = trial_config(self._config, point)
-        version = locate(config, update_manifest(config)).version
+        version = locate(config, self._manifest).version
         if version not in self._curations:
             self._curations[version] = curate(config, progress=self._progress)
         curation = self._curations[version]
@@ -54,7 +60,7 @@ class Trainings:
     def english_share(self, point: Point) -> float:
         """Of the pairs that a point's draw keeps on average."""
         config, _ = self.prepare(point)
-        expected = self._curations[locate(config, update_manifest(config)).version].expected
+        expected = self._curations[locate(config, self._manifest).version].expected
         return expected.get(ENGLISH, 0.0) / sum(expected.values())
 
     def judge(self, point: Point) -> Verdict:

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from ray.train import CheckpointUploadMode
 
+from metaclip_core.devices import without_bfloat16
 from metaclip_core.ledger import Ledger
 from metaclip_core.positions import Positions
 from pipelines import checkpoint as checkpoints
@@ -26,11 +27,11 @@ from pipelines import storage
 from pipelines.board import board_of
 from pipelines.checkpoint import Progress
 from pipelines.config import RunConfig
-from pipelines.config.training import TrainingConfig
+from pipelines.config.training import Precision, TrainingConfig
 from pipelines.curated import Curated
 from pipelines.diagnosis import write_diverged, write_stuck
 from pipelines.gauges import Gauges
-from pipelines.learner import Learner, unfit
+from pipelines.learner import Learner
 from pipelines.meter import Meter
 from pipelines.start import load_start
 from pipelines.stream import ExampleStream, consume
@@ -102,7 +103,7 @@ class _Worker:
         # what ranks tell each other beside gradients is on the host: a GPU need not be waited for
         self._hosts: Any = dist.new_group(backend="gloo") if self._num_ranks > 1 else None
         device = ray.train.torch.get_device()
-        for reason in filter(None, self._gather(unfit(device, self._training.precision))):
+        for reason in filter(None, self._gather(self._unfit(device))):
             raise _RefusedError(reason)
         self._board = board_of(spec.run_name)
         self._gauges = Gauges(spec.run_name) if self._rank == 0 else None
@@ -124,6 +125,10 @@ class _Worker:
         self._aside_prefix = f"metaclip-{spec.run_name}-{self._rank:05d}-"
         for left in Path(tempfile.gettempdir()).glob(f"{self._aside_prefix}*"):  # by a worker that was killed
             shutil.rmtree(left, ignore_errors=True)
+
+    def _unfit(self, device: torch.device) -> str | None:
+        """Why this rank's device can't do what the recipe asks for."""
+        return without_bfloat16(device) if self._training.precision is Precision.BFLOAT16 else None
 
     def _open_stream(self, merged: Ledger) -> ExampleStream:
         feed = self._spec.config.feed

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load, print_json, run_job
+from ray_jobs.options import DEFAULT_RECIPE, Json, Model, Overrides, Recipe, Root, load, print_json, run_job
 from ray_jobs.progress import StepBars, bars
-
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="URI",
-        help="A folder or open_clip:ARCHITECTURE@WEIGHTS; default: the recipe's trained run.",
-    ),
-]
 
 
 def command(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load, print_json
+from ray_jobs.options import DEFAULT_RECIPE, Json, Model, Overrides, Recipe, Root, load, print_json
 from ray_jobs.progress import StepBars, bars
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ Pool = Annotated[
     str | None, typer.Option("--in", metavar="POOL", help="The pool's URI; default: the recipe's. It is curated.")
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Images to show.")]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", metavar="URI", help="As `metaclip evaluate` takes it; default: the recipe's run."),
-]
 
 _CAPTIONS_SHOWN = 2
 

@@ -23,6 +23,14 @@ Overrides = Annotated[
 Root = Annotated[
     str | None, typer.Option("--root", metavar="URI", help="Where everything is kept: a folder, s3://… or gs://…")
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="URI",
+        help="A folder or open_clip:ARCHITECTURE@WEIGHTS; default: the recipe's trained run.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 
 DEFAULT_RECIPE = "demo"

@@ -9,8 +9,7 @@ from metaclip_core.model import create_model
 from metaclip_core.records import example_schema
 from metaclip_core.shapes import SHAPES, Preset
 from pipelines.config import build_config
-from pipelines.config.training import Precision
-from pipelines.learner import Learner, unfit
+from pipelines.learner import Learner
 from pipelines.start import Start
 from tests.ranks import on_ranks
 from tests.small_models import small_tokenizer
@@ -145,13 +144,3 @@ def test_two_ranks_learn_what_one_does_and_save_what_one_goes_on_from(plain, tmp
         file.rename(merged / file.name)
     again = learner_of(checkpoint=merged)
     assert_same(weights_of(again), found[0][1], tolerance=0)
-
-
-def test_device_without_bfloat16_is_told(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla V100")
-    assert unfit(torch.device("cuda"), Precision.BFLOAT16) == (
-        "Tesla V100 has no bfloat16: set training.precision to float32"
-    )
-    assert unfit(torch.device("cuda"), Precision.FLOAT32) is None
-    assert unfit(torch.device("cpu"), Precision.BFLOAT16) is None
