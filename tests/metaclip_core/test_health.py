@@ -29,6 +29,7 @@ def test_sound_ranks_pass(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's own, which it hides unless warnings are errors
 def test_compiled_layers_are_tried():
     assert "layers compiled in" in CHECKS["compiled layers"](CPU)
 
