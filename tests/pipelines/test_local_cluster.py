@@ -1,0 +1,206 @@
+"""A cluster of processes on this machine: jobs are submitted to it for real, and strangers find no open door."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from ray.util.state import list_tasks
+
+from pipelines.curate import load_curation
+from pipelines.errors import UserError
+from pipelines.local_cluster import LocalCluster, running
+from pipelines.metadata import import_metadata
+from tests.hosts import Host, Network, allowed
+from tests.stores import free_ports
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+FIRST_TASK_S = 20
+METACLIP = [sys.executable, "-m", "ray_jobs.cli"]
+SECRET = secrets.token_hex(16)
+_CONNECT = """
+import socket, sys
+for port in map(int, sys.argv[2:]):
+    with socket.socket() as stranger:
+        stranger.settimeout(5)
+        print(port, stranger.connect_ex((sys.argv[1], port)))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where tokens are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("HOME", str(folder))
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)  # of whoever starts a cluster and submits to it
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def local(home):
+    """A running cluster, the environment of who talks to it, and its processes."""
+    port, dashboard_port = free_ports(2)
+    cluster = LocalCluster(workers=1, cpus=5, port=port, dashboard_port=dashboard_port, object_store_mb=150)
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    with running(cluster) as environment:
+        below = psutil.Process().children(recursive=True)
+        yield cluster, environment, [process for process in below if process.pid not in before]
+    assert not [process for process in below if process.pid not in before and process.is_running()]
+
+
+@pytest.fixture
+def recipe(make_config, sample, tmp_path):
+    config = make_config()
+    import_metadata(str(sample / "metadata"), config)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(config.model_dump_json())
+    return config, file
+
+
+def submit(local, recipe, *options, token=None, job="curate"):
+    cluster, told, _ = local
+    token_file = token or told["RAY_AUTH_TOKEN_PATH"]
+    command = [*METACLIP, "submit", job, "--recipe", str(recipe), "--address", cluster.dashboard]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.Popen(
+        [*command, "--token-file", str(token_file), *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_submitted_curation_begins_soon_is_followed_and_runs_once(local, recipe, monkeypatch):
+    config, file = recipe
+    submitted = time.time()
+    first = submit(local, file)
+    name = re.search(r"metaclip: (\S+) submitted", line := first.stderr.readline())
+    assert name, line + first.communicate()[1]
+    second = submit(local, file)
+    output, errors = first.communicate(timeout=300)
+    assert first.returncode == 0, output + errors
+    followed, told = second.communicate(timeout=100)
+    assert second.returncode == 0, told
+    assert f"{name[1]} runs already: following it" in told
+    assert followed.splitlines()[-1] == output.splitlines()[-1]
+    assert load_curation(config).counts
+    cluster, environment, _ = local
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    begun = [
+        task.start_time_ms for task in list_tasks(cluster.dashboard, detail=True, limit=1000) if task.start_time_ms
+    ]
+    assert min(begun) / 1000 - submitted < FIRST_TASK_S
+    assert_no_secret(local, name[1])
+    third = submit(local, file)
+    assert "is started again" in third.communicate(timeout=200)[1]
+    assert third.returncode == 0
+
+
+def assert_no_secret(local, name):
+    """Neither the token nor a password of whoever submits is in what the dashboard tells, in logs or process lists."""
+    cluster, environment, processes = local
+    token = Path(environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    told = subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", "job", "list", "--address", cluster.dashboard],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    ).stdout
+    assert name in told
+    texts = {"ray job list": told}
+    for process in processes:
+        texts[str(process)] = " ".join(process.cmdline())
+    for file in Path("/tmp/ray/session_latest/logs").rglob("*"):  # noqa: S108 - Ray's place
+        if file.is_file():
+            texts[str(file)] = file.read_text(errors="replace")
+    assert len(texts) > len(processes) + 10
+    for place, text in texts.items():
+        assert token not in text, place
+        assert SECRET not in text, place
+
+
+def test_job_that_fails_hands_on_its_exit_code(local, recipe):
+    _, file = recipe
+    process = submit(local, file, "--set", "metadata.name=nowhere")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "no metadata" in output
+
+
+def test_wrong_token_is_told(local, recipe, tmp_path):
+    wrong = tmp_path / "token"
+    wrong.write_text(secrets.token_hex(32))
+    process = submit(local, recipe[1], token=wrong)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "refuses the token" in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_plain_ray_job_submit_works(local, recipe, tmp_path):
+    cluster, environment, _ = local
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", cluster.dashboard]
+    entry = ["--working-dir", str(root), "--", "python", "-m", "ray_jobs.curate", "--recipe", str(recipe[1]), "--json"]
+    done = subprocess.run(
+        [*command, *entry],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert load_curation(recipe[0]).counts
+
+
+def listening(processes):
+    """Addresses and ports at which processes listen."""
+    found = set()
+    for process in processes:
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                found.add((connection.laddr.ip, connection.laddr.port))
+    return found
+
+
+@pytest.mark.skipif(not allowed(), reason="this user may not make network namespaces")
+def test_every_port_refuses_a_stranger(local):
+    _, _, processes = local
+    ports = sorted({port for _, port in listening(processes)})
+    assert len(ports) > 5
+    network = Network()
+    network.create()
+    stranger = Host(network, 1)
+    stranger.create(network)
+    try:
+        command = stranger.command(sys.executable, "-c", _CONNECT, network.gateway, *map(str, ports))
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
+    finally:
+        stranger.remove()
+        network.remove()
+    answers = dict(map(int, line.split()) for line in tried.splitlines())
+    assert answers.keys() == set(ports)
+    assert [port for port, error in answers.items() if error == 0] == []
+
+
+def test_token_is_for_its_owner_alone(local):
+    _, environment, _ = local
+    assert Path(environment["RAY_AUTH_TOKEN_PATH"]).stat().st_mode & 0o777 == 0o600
+
+
+def test_port_that_is_taken_is_told(local):
+    cluster, _, _ = local
+    with pytest.raises(UserError, match="a node did not start"), running(LocalCluster(port=cluster.port)):
+        pass
