@@ -24,7 +24,7 @@ def test_what_the_recipe_says_may_come_is_counted():
     compute = ComputeConfig(nodes=[DATA, GPU], num_workers=16, worker_cpus=12)
     check_cpus(compute, feed_cpus=1, validation_cpus=0)
     check_matcher_cpus(compute.model_copy(update={"matcher_threads": 96}))
-    check_classifiers(compute, [ClassifierConfig(name="nsfw", num_cpus=4, num_gpus=1)])
+    check_classifiers(compute, [ClassifierConfig(name="nsfw", drop_above=0.5, num_cpus=4, num_gpus=1)])
     assert data_selector(compute) == DATA_NODES
 
 
