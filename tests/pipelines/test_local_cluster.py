@@ -47,12 +47,19 @@ def home(tmp_path_factory):
 def local(home):
     """A running cluster, the environment of who talks to it, and its processes."""
     port, dashboard_port = free_ports(2)
-    cluster = LocalCluster(workers=1, cpus=5, port=port, dashboard_port=dashboard_port, object_store_mb=150)
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
-    with running(cluster) as environment:
-        below = psutil.Process().children(recursive=True)
-        yield cluster, environment, [process for process in below if process.pid not in before]
-    assert not [process for process in below if process.pid not in before and process.is_running()]
+    cluster = LocalCluster(port=port, dashboard_port=dashboard_port)
+    size = ["--workers", "1", "--cpus", "5", "--object-store-mb", "150"]
+    command = [*METACLIP, "cluster", "local", *size, "--port", str(port), "--dashboard-port", str(dashboard_port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline().strip() == "Ctrl-C ends it"
+        below = psutil.Process(process.pid).children(recursive=True)
+        told = [process.stdout.readline().strip() for _ in range(5)]
+        assert told[0] == f"dashboard: {cluster.dashboard}"
+        yield cluster, dict(line.removeprefix("export ").split("=", 1) for line in told[1:]), below
+        process.terminate()
+        process.wait(60)
+    assert process.returncode == 0
+    assert not [one for one in below if one.is_running()]
 
 
 @pytest.fixture
