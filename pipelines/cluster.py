@@ -144,6 +144,11 @@ def data_pieces(compute: ComputeConfig, *, feed_cpus: int) -> list[Piece]:
     ]
 
 
+def data_cpus(compute: ComputeConfig, *, feed_cpus: int) -> int:
+    """What the data stream of one training takes together."""
+    return compute.feed_actors * feed_cpus + compute.decode_actors + _READ_CPUS
+
+
 def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) -> None:
     """Refuse what would starve: Ray Data without a CPU of its own hangs in silence.
 
@@ -156,7 +161,7 @@ def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) 
         UserError: the cluster is too small; with the arithmetic.
     """
     workers = compute.num_workers * compute.worker_cpus
-    data = compute.feed_actors * feed_cpus + compute.decode_actors + _READ_CPUS
+    data = data_cpus(compute, feed_cpus=feed_cpus)
     told = (
         f"{data} for the data stream "
         f"({compute.feed_actors} feed × {feed_cpus}, {compute.decode_actors} decode, {_READ_CPUS} read)"
