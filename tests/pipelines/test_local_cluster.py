@@ -22,7 +22,7 @@ from tests.stores import free_ports
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 FIRST_TASK_S = 20
-METACLIP = [sys.executable, "-m", "ray_jobs.cli"]
+METACLIP = [str(Path(sys.executable).with_name("metaclip"))]
 SECRET = secrets.token_hex(16)
 _CONNECT = """
 import socket, sys
