@@ -66,14 +66,14 @@ def jpegs():
 
 
 def write_pool(folder, images):
-    """Shards in img2dataset's layout; every caption mentions one entry."""
+    """Shards of JPEGs and JSON; every caption mentions one entry."""
     folder.mkdir()
     for shard in range(NUM_SHARDS):
         with tarfile.open(folder / f"{shard:05}.tar", "w", format=tarfile.GNU_FORMAT) as archive:
             for row in range(SHARD_ROWS):
                 key = f"{shard:05}{row:04}"
                 caption = f"this is a picture of the thing called entry{chr(97 + row % NUM_ENTRIES)} in a garden"
-                told = {"url": f"http://images.example/{key}.jpg", "caption": caption}
+                told = {"url": f"http://images.example/{key}.jpg", "texts": [{"type": "alt", "text": caption}]}
                 data = images[(shard + row) % len(images)]
                 for suffix, content in (("jpg", data), ("json", json.dumps(told).encode())):
                     header = tarfile.TarInfo(f"{key}.{suffix}")

@@ -151,9 +151,9 @@ def measure(folder, pool):
 
 
 def memory_of_actors():
-    """Of all processes of the feed, in MiB."""
+    """Of all processes of the data stream, in MiB."""
     children = psutil.Process().children(recursive=True)
-    return sum(child.memory_full_info().uss for child in children if "Feed" in " ".join(child.cmdline())) / 2**20
+    return sum(child.memory_full_info().uss for child in children if child.name().startswith("ray::MapWorker")) / 2**20
 
 
 def main():
@@ -183,7 +183,7 @@ def report(found, rounds):
         f"{WINDOWS} windows of {WINDOW_POSITIONS} positions; the small pool has {SMALL_SHARDS} shards, the large one "
         f"{SHARDS:,}, of {EPOCHS} epochs the last; medians of {rounds} interleaved rounds\n"
     )
-    print("| pool | start to first batch, s | driver's peak, MiB | feed actor, MiB | driver after window 1, 10, 20 |")
+    print("| pool | start to first batch, s | driver's peak, MiB | stream, MiB | driver after window 1, 10, 20 |")
     print("|---|---|---|---|---|")
     for pool, of_pool in found.items():
         first_s, peak, actors = (
