@@ -117,6 +117,7 @@ class Killer:
     def node(self):
         above = self._processes("ray::RayTrain")[-1].ppid()
         [node] = [one for one in self._nodes if one.all_processes["raylet"][0].process.pid == above]
+        self._nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
 
     def slot(self):
