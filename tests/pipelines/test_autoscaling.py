@@ -1,6 +1,8 @@
 """Nodes come when a job needs them and go when it has ended, under Ray's own autoscaler."""
 
 import json
+import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -32,7 +34,11 @@ def run(config, tmp_path, *jobs):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(config.model_dump_json())
     command = [*_NAMESPACE, sys.executable, "-m", "tests.autoscaling", str(recipe), *jobs]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
