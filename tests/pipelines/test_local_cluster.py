@@ -17,7 +17,7 @@ from pipelines.curate import load_curation
 from pipelines.errors import UserError
 from pipelines.local_cluster import LocalCluster, running
 from pipelines.metadata import import_metadata
-from tests.hosts import Host, Network, allowed
+from tests.hosts import Host, allowed, running_network
 from tests.stores import free_ports
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -186,16 +186,14 @@ def test_every_port_refuses_a_stranger(local):
     _, _, processes = local
     ports = sorted({port for _, port in listening(processes)})
     assert len(ports) > 5
-    network = Network()
-    network.create()
-    stranger = Host(network, 1)
-    stranger.create(network)
-    try:
-        command = stranger.command(sys.executable, "-c", _CONNECT, network.gateway, *map(str, ports))
-        tried = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
-    finally:
-        stranger.remove()
-        network.remove()
+    with running_network() as network:
+        stranger = Host(network, 1)
+        stranger.create(network)
+        try:
+            command = stranger.command(sys.executable, "-c", _CONNECT, network.gateway, *map(str, ports))
+            tried = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
+        finally:
+            stranger.remove()
     answers = dict(map(int, line.split()) for line in tried.splitlines())
     assert answers.keys() == set(ports)
     assert [port for port, error in answers.items() if error == 0] == []
