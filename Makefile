@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH ?= state/bench
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-all bench lint format lock clean
+.PHONY: install demo test test-all bench lint format lock audit clean
 
 install: $(INSTALLED)
 
@@ -55,6 +55,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m tests.benchmarks.train_step
 	$(BIN)/python -m tests.benchmarks.evaluate rate
 	$(BIN)/python -m tests.benchmarks.evaluate names
+	$(BIN)/python -m tests.benchmarks.sweep
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -72,5 +73,13 @@ lock:
 	$(VENV).lock/bin/pip freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton==)' > requirements.lock
 	rm -rf $(VENV).lock
 
+# Known vulnerabilities of the tested set, asked of PyPI, and everybody's licence.
+audit: $(INSTALLED)
+	$(PYTHON) -m venv $(VENV).audit
+	$(VENV).audit/bin/pip install --quiet pip-audit pip-licenses
+	$(VENV).audit/bin/pip-licenses --python $(BIN)/python --order license
+	$(VENV).audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+	rm -rf $(VENV).audit
+
 clean:
-	rm -rf $(VENV) state build dist *.egg-info
+	rm -rf $(VENV) $(VENV).* state build dist *.egg-info

@@ -17,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
@@ -42,6 +43,7 @@ _MAX_TICKS = 12
 _LABEL_CHARS = 12  # zh_classical
 _NAME_CHARS = 24  # of a model
 _LABEL_WIDTH = 72.0
+_NAME_WIDTH = 92.0  # of a class
 _WIDE_LABEL_CHARS = 26
 _WIDE_LABEL_WIDTH = 165.0
 _LAW_HEIGHT = 230.0
@@ -188,6 +190,29 @@ def interval_rows(rows: Mapping[str, tuple[float, float | None, float | None]]) 
                 axes.plot([low, high], [place, place], color=_COLOURS["bar"], linewidth=2.5)
             axes.plot(value, place, "o", markersize=5.5, color=_COLOURS["head"])
         _values(axes, [f"{rows[label][0]:.4g}" for label in ordered])
+        return _svg(figure)
+
+
+def confusion_matrix(shares: ArrayLike, names: Sequence[str]) -> str:
+    """Squares, the darker the larger their share: of what a row is called, how much is taken for each column.
+
+    Args:
+        shares: float [n, n] in [0, 1], n > 0.
+        names: of the n classes.
+    """
+    cells = np.asarray(shares, np.float64)
+    places = range(len(names))
+    with mpl.rc_context(_RC):
+        figure, axes = _row_panel(
+            list(names)[::-1], left=_NAME_WIDTH, right=8, top=_NAME_WIDTH, bottom=8, chars=_LABEL_CHARS
+        )
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.xaxis.tick_top()
+        axes.set_xticks(places, [_label(name) for name in names], rotation=90, color=_COLOURS["text"])
+        for row, column in zip(*np.nonzero(cells), strict=True):
+            square = Rectangle((column - 0.5, len(names) - 1.5 - row), 1, 1, linewidth=0, alpha=cells[row, column])
+            square.set_facecolor(_COLOURS["head" if row == column else "tail"])
+            axes.add_patch(square)
         return _svg(figure)
 
 

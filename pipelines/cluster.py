@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import ray
 import ray.train
@@ -19,6 +18,7 @@ from pipelines.config.compute import ComputeConfig
 from pipelines.config.curation import ClassifierConfig
 from pipelines.errors import UserError
 from pipelines.labels import DATA_NODES
+from pipelines.machines import machines
 
 _PACE_S = 0.03
 _READ_CPUS = 1  # for Ray Data's own read tasks
@@ -87,7 +87,7 @@ def check_matcher_cpus(compute: ComputeConfig) -> None:
     Raises:
         UserError: no node has a CPU for each of its threads.
     """
-    largest = max((node.get("CPU", 0) for node in _nodes()), default=0)
+    largest = max((machine.cpus for machine in machines(compute)), default=0)
     if compute.matcher_threads > largest:
         raise UserError(
             f"compute.matcher_threads {compute.matcher_threads} needs as many CPUs on one node, "
@@ -95,41 +95,27 @@ def check_matcher_cpus(compute: ComputeConfig) -> None:
         )
 
 
-def check_classifiers(classifiers: Sequence[ClassifierConfig]) -> None:
+def check_classifiers(compute: ComputeConfig, classifiers: Sequence[ClassifierConfig]) -> None:
     """Refuse a classifier that no node can hold, for Ray would wait for one in silence.
 
     Raises:
         UserError: no node has its CPUs and GPUs.
     """
     for classifier in classifiers:
-        asked = {"CPU": classifier.num_cpus, "GPU": classifier.num_gpus}
-        if not any(all(node.get(kind, 0) >= number for kind, number in asked.items()) for node in _nodes()):
+        if not any(
+            machine.cpus >= classifier.num_cpus and machine.gpus >= classifier.num_gpus for machine in machines(compute)
+        ):
             raise UserError(
                 f"classifier {classifier.name!r} needs {classifier.num_cpus:g} CPUs and {classifier.num_gpus:g} GPUs "
                 "on one node, and no node of the cluster has them; lower its num_cpus and num_gpus"
             )
 
 
-def _nodes() -> list[dict[str, float]]:
-    """The resources of each node that is alive."""
-    return [node["Resources"] for node in alive()]
-
-
-def alive() -> list[dict[str, Any]]:
-    """The nodes that are alive, as Ray describes them."""
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node for node in nodes if node["Alive"]]
-
-
-def _has(node: dict[str, Any], labels: dict[str, str]) -> bool:
-    return bool(labels.items() <= node["Labels"].items())
-
-
 def data_selector(compute: ComputeConfig) -> dict[str, str] | None:
     """The labels of the nodes that carry the data: the recipe's, or those of data nodes where there are any."""
     if compute.data_selector is not None:
         return compute.data_selector
-    return DATA_NODES if any(_has(node, DATA_NODES) for node in alive()) else None
+    return DATA_NODES if any(machine.has(DATA_NODES) for machine in machines(compute)) else None
 
 
 def data_options(compute: ComputeConfig) -> ExecutionOptions:
@@ -142,15 +128,12 @@ def data_options(compute: ComputeConfig) -> ExecutionOptions:
 def nodes_of(compute: ComputeConfig) -> list[Node]:
     """The machines of the cluster; `labelled`: those that may carry the data."""
     selector = data_selector(compute) or {}
-    return [
-        Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0), labelled=_has(node, selector))
-        for node in alive()
-    ]
+    return [Node(machine.cpus, machine.gpus, labelled=machine.has(selector)) for machine in machines(compute)]
 
 
-def resource(name: str) -> float:
+def resource(compute: ComputeConfig, name: str) -> float:
     """How much of a custom resource the cluster has."""
-    return float(sum(node["Resources"].get(name, 0) for node in alive()))
+    return float(sum(machine.resources.get(name, 0) for machine in machines(compute)))
 
 
 def data_pieces(compute: ComputeConfig, *, feed_cpus: int) -> list[Piece]:
@@ -159,6 +142,11 @@ def data_pieces(compute: ComputeConfig, *, feed_cpus: int) -> list[Piece]:
         Piece(compute.feed_actors, feed_cpus, labelled=True),
         Piece(compute.decode_actors + _READ_CPUS, 1, labelled=True),
     ]
+
+
+def data_cpus(compute: ComputeConfig, *, feed_cpus: int) -> int:
+    """What the data stream of one training takes together."""
+    return compute.feed_actors * feed_cpus + compute.decode_actors + _READ_CPUS
 
 
 def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) -> None:
@@ -173,14 +161,14 @@ def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) 
         UserError: the cluster is too small; with the arithmetic.
     """
     workers = compute.num_workers * compute.worker_cpus
-    data = compute.feed_actors * feed_cpus + compute.decode_actors + _READ_CPUS
+    data = data_cpus(compute, feed_cpus=feed_cpus)
     told = (
         f"{data} for the data stream "
         f"({compute.feed_actors} feed × {feed_cpus}, {compute.decode_actors} decode, {_READ_CPUS} read)"
     )
     selector = data_selector(compute)
     if selector is not None:
-        available = sum(node["Resources"].get("CPU", 0) for node in alive() if _has(node, selector))
+        available = sum(machine.cpus for machine in machines(compute) if machine.has(selector))
         if available < data:
             labels = ", ".join(f"{key}={value}" for key, value in selector.items())
             raise UserError(
@@ -188,7 +176,7 @@ def check_cpus(compute: ComputeConfig, *, feed_cpus: int, validation_cpus: int) 
                 "compute.feed_actors or compute.decode_actors"
             )
     asked = workers + data + validation_cpus
-    available = sum(node["Resources"].get("CPU", 0) for node in alive())
+    available = sum(machine.cpus for machine in machines(compute))
     if available < asked:
         validation = f" + {validation_cpus} for validation" if validation_cpus else ""
         raise UserError(

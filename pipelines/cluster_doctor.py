@@ -22,10 +22,11 @@ import requests
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines import storage
-from pipelines.cluster import alive, connected
+from pipelines.cluster import connected
 from pipelines.config import RunConfig
 from pipelines.definitions import SPILL_FOLDER
 from pipelines.errors import UserError
+from pipelines.machines import alive
 
 _PACKAGES = ("worldwide-clip", "ray", "torch", "torchvision", "transformers", "tokenizers", "pyarrow", "numpy")
 _PROBE = b"metaclip doctor"

@@ -131,7 +131,7 @@ def curate(config: RunConfig, *, progress: Progress) -> CurationResult:
     warn_of_broken_lines(config)
     with connected(config.compute):
         check_matcher_cpus(config.compute)
-        check_classifiers(config.curation.classifiers)
+        check_classifiers(config.compute, config.curation.classifiers)
         _write_shards(manifest, config, curated, progress)
         deduplicate.deduplicate(manifest, config, curated)
         near_duplicates.find_near_duplicates(manifest, config, curated)

@@ -18,9 +18,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.config import describe
+from pipelines.config.compute import NodeKind
 from pipelines.config.site import AwsSite, GcpSite, KubernetesSite, MachinePool, PodPool, Site
 from pipelines.errors import UserError
 from pipelines.labels import DATA_NODES, DRIVER_NODES, GPU_NODES, ON_DEMAND, SPOT
+from pipelines.machines import NODES, announce
 
 RAY_VERSION = "2.60.0"
 SPILL_FOLDER = "/mnt/nvme"
@@ -144,6 +146,15 @@ def _as_json(value: object) -> str:
     return str(value) if isinstance(value, _Bare) else json.dumps(value)
 
 
+def _environment(site: Site) -> dict[str, str]:
+    """Of all nodes: how many there may be is among it, for jobs that begin on few."""
+    kinds = [
+        NodeKind(count=node.pool.max_nodes, cpus=node.pool.cpus, gpus=node.pool.gpus, labels=dict(node.labels))
+        for node in nodes(site)
+    ]
+    return _ENVIRONMENT | {NODES: announce(kinds)} | site.environment
+
+
 def _values(site: Site) -> dict[str, Any]:
     return {
         "site": site,
@@ -154,7 +165,7 @@ def _values(site: Site) -> dict[str, Any]:
 
 
 def _of_launcher(site: AwsSite | GcpSite) -> dict[str, Any]:
-    environment = _ENVIRONMENT | {"RAY_AUTH_TOKEN_PATH": "/home/ray/token/auth_token"} | site.environment
+    environment = _environment(site) | {"RAY_AUTH_TOKEN_PATH": "/home/ray/token/auth_token"}
     return _values(site) | {
         "max_workers": sum(node.pool.max_nodes for node in nodes(site)),
         "token_folder": str(Path(_TOKENS) / site.name),
@@ -167,7 +178,7 @@ def _of_launcher(site: AwsSite | GcpSite) -> dict[str, Any]:
 
 
 def _of_kubernetes(site: KubernetesSite) -> dict[str, Any]:
-    environment = _ENVIRONMENT | site.environment
+    environment = _environment(site)
     del environment["RAY_AUTH_MODE"]  # KubeRay sets it, with the token from the secret
     return _values(site) | {
         "ray_version": RAY_VERSION,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ from pipelines import storage
 from pipelines.class_names import ClassNames
 from pipelines.cluster import connected
 from pipelines.config import RunConfig
+from pipelines.confusions import Confusions
 from pipelines.embed import DataEmbedder
 from pipelines.errors import UserError
 from pipelines.evaluation_sets import load_sets
-from pipelines.measures import measure_sets
+from pipelines.measures import View, measure_sets
 from pipelines.models import check_model, model_digest, model_name
 from pipelines.panels import Panels
 from pipelines.shards import Progress
@@ -38,9 +39,10 @@ def evaluate_run(config: RunConfig, *, progress: Progress) -> dict[str, float]:
         UserError: the run is not finished, or there is no such set.
     """
     result = load_result(config)
-    panels = Panels()
-    metrics = _evaluate(config, result.model_uri, progress=progress, panels=panels)
-    storage.write_json(_panels_uri(config, result.run_name), panels.content())
+    panels, confusions = Panels(), Confusions()
+    metrics = _evaluate(config, result.model_uri, progress=progress, views=[panels, confusions])
+    views = {"panels": panels.content(), "confusions": confusions.content()}
+    storage.write_json(_views_uri(config, result.run_name), views)
     _keep(config, Evaluation(result.run_name, result.model_uri, result.samples_seen, metrics))
     storage.write_json(_metrics_uri(config, result.run_name), metrics)
     load_record(config, result).log_metrics(metrics, step=config.training.steps)
@@ -55,16 +57,16 @@ def load_metrics(config: RunConfig, result: TrainResult) -> dict[str, float] | N
         return None
 
 
-def load_panels(config: RunConfig, result: TrainResult) -> list[dict[str, Any]]:
-    """What `evaluate_run` found worth a look, as JSON of `panels.Panel`; nothing before it ran."""
+def load_views(config: RunConfig, result: TrainResult) -> dict[str, list[dict[str, Any]]]:
+    """What `evaluate_run` found worth a look: JSON of `panels` and `confusions`; nothing before it ran."""
     try:
-        return list(storage.read_json(_panels_uri(config, result.run_name)))
+        return dict(storage.read_json(_views_uri(config, result.run_name)))
     except FileNotFoundError:
-        return []
+        return {}
 
 
-def _panels_uri(config: RunConfig, run_name: str) -> str:
-    return storage.join(storage.Layout(config.root).run(run_name), "panels.json")
+def _views_uri(config: RunConfig, run_name: str) -> str:
+    return storage.join(storage.Layout(config.root).run(run_name), "views.json")
 
 
 def _metrics_uri(config: RunConfig, run_name: str) -> str:
@@ -82,7 +84,7 @@ def evaluate_model(config: RunConfig, model: str, *, progress: Progress) -> dict
     return metrics
 
 
-def _evaluate(config: RunConfig, model: str, *, progress: Progress, panels: Panels | None = None) -> dict[str, float]:
+def _evaluate(config: RunConfig, model: str, *, progress: Progress, views: Sequence[View] = ()) -> dict[str, float]:
     check_model(model)
     tasks = checked_tasks(load_sets(config))
     if not tasks:
@@ -95,7 +97,7 @@ def _evaluate(config: RunConfig, model: str, *, progress: Progress, panels: Pane
             resamples=config.evaluation.resamples,
             progress=progress,
             class_names=class_names,
-            panels=panels,
+            views=views,
         )
 
 

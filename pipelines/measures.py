@@ -6,7 +6,7 @@ Images that do not decode are wrong answers, stay in the denominator, and are co
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
@@ -18,7 +18,6 @@ from metaclip_core.evaluation.ranking import Tally
 from pipelines.class_names import ClassNames
 from pipelines.embed import Embedded, EmbeddedImages
 from pipelines.evaluation_sets import MEAN, EvaluationSet, StoredImages, metric_name
-from pipelines.panels import Panels
 from pipelines.shards import Progress
 from pipelines.tasks import Findings, Task, is_headline
 
@@ -34,6 +33,13 @@ class Embedder(Protocol):
         """All images of some files and all prompts."""
 
 
+class View(Protocol):
+    """Collects what of an evaluation is worth a look."""
+
+    def add(self, dataset: EvaluationSet, images: EmbeddedImages, texts: Mapping[str, torch.Tensor]) -> None:
+        """What it takes of a set: of its images, and of its prompts by key."""
+
+
 def measure_sets(
     tasks: Sequence[tuple[EvaluationSet, Task]],
     embedder: Embedder,
@@ -41,7 +47,7 @@ def measure_sets(
     resamples: int,
     progress: Progress,
     class_names: ClassNames | None = None,
-    panels: Panels | None = None,
+    views: Sequence[View] = (),
 ) -> dict[str, float]:
     """Metrics of what a model embeds, by name.
 
@@ -51,7 +57,7 @@ def measure_sets(
         resamples: of the bootstrap; 0: no intervals.
         progress: is told of rows that are embedded, and of sets.
         class_names: those of the model that are kept; None: none are.
-        panels: gets what there is to look at.
+        views: are shown every set.
     """
     known = [_known(task, class_names) for _, task in tasks]
     missing = [
@@ -69,8 +75,8 @@ def measure_sets(
         every = texts | fresh
         ordered = {key: every[key] for key in task.prompts}
         findings = task.measure(images, ordered)
-        if panels is not None:
-            panels.add(dataset, images, ordered)
+        for view in views:
+            view.add(dataset, images, ordered)
         metrics |= named_metrics(dataset.name, findings, resamples=resamples)
         metrics[metric_name(dataset.name, MEAN, UNDECODABLE)] = float((~images.decoded).sum())
     progress("evaluate", len(tasks), len(tasks))

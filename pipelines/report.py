@@ -7,24 +7,26 @@ only the plots, made here, go in as they are.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import yaml
 from markupsafe import Markup
 
 from metaclip_core.balancing import ENGLISH
-from metaclip_core.plots import entry_curve, language_bars, share_shift
+from metaclip_core.plots import confusion_matrix, entry_curve, language_bars, share_shift
 from metaclip_core.records import Stage, classifier_stage
 from pipelines import storage
 from pipelines.card import write_card
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, LanguageRow, data_set, language_table, load_curation
 from pipelines.errors import UserError
-from pipelines.evaluate import load_metrics, load_panels
+from pipelines.evaluate import load_metrics, load_views
 from pipelines.evaluation_sets import MEAN, EvaluationSet, metric_name
 from pipelines.measures import HIGH, LOW
 from pipelines.pages import ABOUT_STAGES, template, without_secrets, words
@@ -61,8 +63,8 @@ def report(config: RunConfig, *, progress: Progress) -> Reports:
     except UserError:  # the curation is there, so it is the run that is not finished
         return Reports(card.page_uri, None)
     metrics = load_metrics(config, training)
-    panels = load_panels(config, training)
-    uri = write_report(config, curation, training=training, metrics=metrics, panels=panels, card_uri=card.page_uri)
+    views = load_views(config, training)
+    uri = write_report(config, curation, training=training, metrics=metrics, views=views, card_uri=card.page_uri)
     record = load_record(config, training)
     for folder_uri, name in ((uri.rsplit("/", 1)[0], "report"), (card.folder_uri, card.name)):  # the link leads there
         with storage.local_copy(folder_uri) as folder:
@@ -76,21 +78,24 @@ def write_report(
     *,
     training: TrainResult,
     metrics: Mapping[str, float] | None,
-    panels: Sequence[Mapping[str, Any]],
+    views: Mapping[str, Sequence[Mapping[str, Any]]],
     card_uri: str,
 ) -> str:
-    """Publish the page; its URI. The same input gives the same bytes.
+    """Publish the page, and its plots as files; its URI. The same input gives the same bytes.
 
     Args:
         config: the recipe; its evaluation sets, where they can be read, give the levels of chance.
         curation: what was curated.
         training: a finished run.
         metrics: values in [0, 1] by `metric_name`, or None before the evaluation; other names are left out.
-        panels: what there is to look at, see `panels.Panel`.
+        views: what there is to look at, as `evaluate.load_views` has it.
         card_uri: the page of the data card, below the same root.
     """
     uri = storage.join(storage.Layout(config.root).report(training.run_name), "index.html")
     languages = _languages(curation)
+    shift, curves = _shift(languages), _curves(curation)
+    evaluation = _evaluation(config, metrics or {}, [language.row.language for language in languages])
+    confusions = [_confusion(one) for one in views.get("confusions", [])]
     page = template("report.html").render(
         name=training.run_name,
         card=quote(posixpath.relpath(card_uri, posixpath.dirname(uri))),
@@ -104,14 +109,22 @@ def write_report(
         funnel_lines=curation.funnel.to_records(),
         languages=languages,
         plotted_languages=_PLOTTED_LANGUAGES,
-        shift=_shift(languages),
-        curves=_curves(curation),
-        evaluation=_evaluation(config, metrics or {}, [language.row.language for language in languages]),
+        shift=shift,
+        curves=curves,
+        evaluation=evaluation,
+        confusions=confusions,
         mean=MEAN,
-        panels=panels,
+        panels=views.get("panels", []),
         configuration=yaml.safe_dump(without_secrets(config.model_dump(mode="json")), sort_keys=False, width=1000),
     )
     storage.write_bytes(uri, page.encode())
+    plots = {"languages": shift} if shift else {}
+    plots |= {f"head and tail {curve.title}": curve.svg for curve in curves}
+    plots |= {plot.title: plot.svg for plot in evaluation.plots}
+    plots |= {f"confusion {plot.title}": plot.svg for plot in confusions}
+    for title, svg in plots.items():
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        storage.write_bytes(storage.join(posixpath.dirname(uri), "plots", f"{name}.svg"), str(svg).encode())
     return uri
 
 
@@ -163,6 +176,14 @@ def _curves(curation: CurationResult) -> list[_Plot]:
         )
         for language in rows
     ]
+
+
+def _confusion(found: Mapping[str, Any]) -> _Plot:
+    counts = np.array(found["counts"], np.float64)
+    svg = confusion_matrix(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), found["classes"])
+    shown, every = len(found["classes"]), found["num_classes"]
+    told = f", the {shown} of {every} classes with most mistakes" if shown < every else ""
+    return _Plot(f"{found['dataset']}, {found['language']}{told}", _safe(svg))
 
 
 @dataclass(frozen=True)

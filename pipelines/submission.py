@@ -36,6 +36,8 @@ _EXCLUDES = ["__pycache__", "*.pyc"]
 _STOPPED_EXIT_CODE = 143
 _POLL_S = 2.0
 _TOLD_EVERY_S = 30.0
+_START_S = 60.0
+_NOBODY_YET = "No available agent"  # says the dashboard of a head whose agent is about to start
 
 Tell = Callable[[str], None]
 
@@ -126,15 +128,33 @@ def submit(client: JobSubmissionClient, submission: Submission, *, tell: Tell) -
             client.delete_job(name)
     with _sentences(address), tempfile.TemporaryDirectory(prefix="metaclip-") as folder:
         pack(submission.config, Path(folder))
-        client.submit_job(
-            entrypoint=f"python -m ray_jobs.{submission.job} --recipe {_RECIPE}",
-            submission_id=name,
-            runtime_env={"working_dir": folder, "excludes": _EXCLUDES},
-            metadata={"recipe": submission.config.recipe},
-            entrypoint_label_selector=dict(submission.labels) or None,
+        _when_ready(
+            lambda: client.submit_job(
+                entrypoint=f"python -m ray_jobs.{submission.job} --recipe {_RECIPE}",
+                submission_id=name,
+                runtime_env={"working_dir": folder, "excludes": _EXCLUDES},
+                metadata={"recipe": submission.config.recipe},
+                entrypoint_label_selector=dict(submission.labels) or None,
+            ),
+            tell=tell,
         )
     tell(f"{name} submitted")
     return name
+
+
+def _when_ready(ask: Callable[[], str], *, tell: Tell) -> None:
+    """Ask again while the cluster has just started and nobody on it takes jobs yet."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            ask()
+        except RuntimeError as error:
+            if _NOBODY_YET not in str(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        tell("the cluster takes no jobs yet: trying again")
+        time.sleep(_POLL_S)
 
 
 def pack(config: RunConfig, folder: Path) -> None:

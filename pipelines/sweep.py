@@ -21,12 +21,12 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from metaclip_core.room import Piece, jobs_at_once
 from metaclip_core.search_space import Point, corners
 from pipelines import storage
-from pipelines.champion import crown
 from pipelines.cluster import connected, data_pieces, nodes_of, resource
 from pipelines.config import RunConfig
 from pipelines.config.sweep import Analysis, Schedule, Search
 from pipelines.errors import UserError
 from pipelines.feed import feed_cpus
+from pipelines.registration import CHAMPION, register
 from pipelines.search import NUMBER, POINT, ListSource, OptunaSource, Points, Source
 from pipelines.shards import Progress
 from pipelines.sweep_notes import Ending, Notes, Outcome
@@ -120,7 +120,7 @@ def check_room(config: RunConfig) -> int:
     beside = [Piece(1, 1)] if config.sweep.search is Search.OPTUNA else []
     most = config.sweep.at_once or _MOST_AT_ONCE
     for name, amount in compute.worker_resources.items():
-        most = min(most, int(resource(name) / (amount * compute.num_workers)))
+        most = min(most, int(resource(compute, name) / (amount * compute.num_workers)))
     nodes = nodes_of(compute)
     number = jobs_at_once(nodes, job, most=most, beside=beside)
     if not number:
@@ -339,7 +339,13 @@ def _result(config: RunConfig, name: str, uri: str, record: Record, watch: _Watc
         record.log_metrics({f"best/{metric}": best.metrics[metric], "trials": len(outcomes)}, step=0)
         record.set_tags({"best": best.run_name})
     if config.sweep.champion is not None:
-        crown(trial_config(config, best.point), config.sweep.champion, best.metrics, progress=watch.progress)
+        register(
+            trial_config(config, best.point),
+            config.sweep.champion,
+            best.metrics,
+            progress=watch.progress,
+            alias=CHAMPION,
+        )
     with forgiving("the end of the sweep"):
         record.finish("FINISHED")
     return SweepResult(name, uri, record.run_id, outcomes, watch.problems, best, analysis)

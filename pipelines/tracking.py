@@ -166,13 +166,13 @@ class Record:
         finally:
             monitor.finish()  # type: ignore[no-untyped-call]
 
-    def register(self, model: str, folder: str, *, alias: str, description: str) -> int:
-        """Make artefacts of this run a version of a registered model, and let an alias stand for it.
+    def register(self, model: str, folder: str, *, alias: str | None, description: str) -> int:
+        """Make artefacts of this run a version of a registered model.
 
         Args:
             model: the registered model; made where missing.
             folder: the artefacts; those of one run are one version, however often they are registered.
-            alias: names this version from now on.
+            alias: names this version from now on, and no other.
             description: in Markdown.
 
         Returns:
@@ -189,7 +189,8 @@ class Record:
                 source = f"runs:/{self.run_id}/{folder}"
                 version = client.create_model_version(model, source=source, run_id=self.run_id).version
             client.update_model_version(model, version, description)
-            client.set_registered_model_alias(model, alias, version)
+            if alias is not None:
+                client.set_registered_model_alias(model, alias, version)
         return int(version)
 
     def finish(self, status: str) -> None:

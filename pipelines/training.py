@@ -25,7 +25,7 @@ from metaclip_core.shapes import SHAPES, Preset
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
-from pipelines.cluster import check_cpus, check_matcher_cpus, connected, data_options, prepare_data
+from pipelines.cluster import check_cpus, check_matcher_cpus, connected, data_cpus, data_options, prepare_data
 from pipelines.config import RunConfig, build_config
 from pipelines.config.training import FeedMode, Scale
 from pipelines.curate import CurationResult, data_set, load_curation
@@ -47,6 +47,7 @@ from pipelines.tokenizer import make_tokenizer
 from pipelines.tracking import Record, forgiving, start_record, tracking_uri
 from pipelines.validation import CPUS as VALIDATION_CPUS
 from pipelines.validation import validate
+from pipelines.waiting import missing, needed, telling
 from pipelines.window import window_of
 from pipelines.worker import TRAIN, Ending, WorkerSpec, train_loop
 
@@ -306,7 +307,8 @@ def _fit(spec: WorkerSpec, record: Record, readers: Readers) -> ray.train.Result
         validation_config=_validation_config(spec),
     )
     machine = record.measuring_machine() if config.tracking.system_metrics else nullcontext()
-    with machine, reading(held[0], record, readers):
+    asked = needed(compute, data_cpus=data_cpus(compute, feed_cpus=feed_cpus(config)))
+    with machine, reading(held[0], record, readers), telling(lambda: missing(asked)):
         try:
             return trainer.fit()
         except ray.train.TrainingFailedError as error:

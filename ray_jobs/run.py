@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def command(recipe: Recipe = DEFAULT_RECIPE, overrides: Overrides = None, root: Root = None) -> None:
-    """Metadata → curate → train → evaluate → report. Run again, it continues.
+    """Metadata → curate → train → evaluate → report → register. Run again, it continues.
 
     Metadata are built where the recipe names sources of them, else they must be there.
     """
@@ -46,9 +46,10 @@ def names_sources(config: RunConfig) -> bool:
 
 
 def run_steps(config: RunConfig) -> None:
-    """All that follows metadata, in one connection to a cluster; evaluation where the recipe has sets for it."""
+    """All that follows metadata, in one connection to a cluster; evaluation and registry where the recipe asks."""
     from pipelines.curate import curate
     from pipelines.evaluate import evaluate_run
+    from pipelines.registration import register
     from pipelines.report import report
     from pipelines.training import train
 
@@ -58,13 +59,18 @@ def run_steps(config: RunConfig) -> None:
     with bars() as progress:
         result = train(config, report=TrainingBar(progress, config.training))
     train_job.show(result)
+    scores: dict[str, float] = {}
     if config.evaluation.sets:
         with bars() as progress:
-            metrics = evaluate_run(config, progress=StepBars(progress))
-        evaluate_job.show(metrics)
+            scores = evaluate_run(config, progress=StepBars(progress))
+        evaluate_job.show(scores)
     with bars() as progress:
         reports = report(config, progress=StepBars(progress))
     report_job.show(reports)
+    if config.tracking.model is not None:
+        with bars() as progress:
+            version = register(config, config.tracking.model, scores, progress=StepBars(progress))
+        typer.echo(f"registered model {config.tracking.model}: version {version}")
 
 
 if __name__ == "__main__":

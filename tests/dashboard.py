@@ -20,6 +20,7 @@ class Dashboard:
     log: str = ""
     cuts: list = field(default_factory=list)  # characters after which a connection to the log breaks, one each
     forgets: bool = False
+    refusals: int = 0  # of a head that has just started: it takes no jobs so many times
     jobs: dict = field(default_factory=dict)
     packages: dict = field(default_factory=dict)
     submitted: list = field(default_factory=list)
@@ -64,6 +65,9 @@ async def _submit(request):
     name = content["submission_id"]
     if name in dashboard.jobs:
         return web.Response(status=500, text=f"Job with submission_id {name} already exists.")
+    if dashboard.refusals:
+        dashboard.refusals -= 1
+        return web.Response(status=500, text="No available agent to submit job, please try again later.")
     dashboard.submitted.append(content)
     dashboard.jobs[name] = {"status": dashboard.statuses[0], "entrypoint": content["entrypoint"], "step": 0}
     return web.json_response({"job_id": name, "submission_id": name})

@@ -111,13 +111,24 @@ def allowed():
 
 
 @contextmanager
-def running_hosts(cpus):
-    """A Ray cluster, its first host the head: (network, hosts, environment of its programs). `cpus` of each host."""
+def running_network():
+    """A bridge, for as long as the block runs."""
+    network = Network()
+    network.create()
+    try:
+        yield network
+    finally:
+        network.remove()
+
+
+@contextmanager
+def running_hosts(network, cpus, variables):
+    """A Ray cluster, its first host the head: (hosts, environment of its programs).
+
+    `cpus` of each host; `variables` of all their processes.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-")))
-        network = Network()
-        network.create()
-        stack.callback(network.remove)
         hosts = []
         for number in range(1, len(cpus) + 1):
             host = Host(network, number)
@@ -128,7 +139,7 @@ def running_hosts(cpus):
         token.write_text(secrets.token_hex(32))
         token.chmod(0o600)
         told = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
-        environment = {**os.environ, **_QUICK_DEATHS, **told}
+        environment = {**os.environ, **_QUICK_DEATHS, **variables, **told}
         head = hosts[0]
         for host, number in zip(hosts, cpus, strict=True):
             where = ["--head", "--port", str(PORT), "--temp-dir", str(folder / "r"), "--include-dashboard=false"]
@@ -141,7 +152,7 @@ def running_hosts(cpus):
             stack.callback(process.wait)
             stack.callback(host.kill)
             _await(host, process, folder / f"{host.name}.log")
-        yield network, hosts, {**environment, "RAY_ADDRESS": f"{head.address}:{PORT}"}
+        yield hosts, {**environment, "RAY_ADDRESS": f"{head.address}:{PORT}"}
 
 
 def _await(host, process, log):

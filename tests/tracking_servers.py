@@ -71,17 +71,23 @@ def _open_to(folder, user):
 class TrackingServer:
     """`mlflow server`, which may be stopped and started again where it was."""
 
-    def __init__(self, folder, *, backend, artifacts, environment=None):
+    def __init__(self, folder, *, backend, artifacts, environment=None, options=()):
         [port] = free_ports(1)
         self.uri = f"http://127.0.0.1:{port}"
         stores = ["--backend-store-uri", backend, "--artifacts-destination", artifacts]
         self._command = [*MLFLOW, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *stores]
+        self._command += options
         self._folder, self._environment, self._process = folder, {**os.environ, **(environment or {})}, None
 
     def start(self):
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, env=self._environment, start_new_session=True
+                self._command,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                cwd=self._folder,
+                start_new_session=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
@@ -100,9 +106,9 @@ class TrackingServer:
 
 
 @contextmanager
-def running_tracking_server(folder, *, backend, artifacts, environment=None):
+def running_tracking_server(folder, *, backend, artifacts, environment=None, options=()):
     folder.mkdir(parents=True, exist_ok=True)
-    server = TrackingServer(folder, backend=backend, artifacts=artifacts, environment=environment)
+    server = TrackingServer(folder, backend=backend, artifacts=artifacts, environment=environment, options=options)
     server.start()
     try:
         yield server

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from metaclip_core.evaluation.ranking import NOWHERE, Tally, hits, wrong_ahead
 
 ClassName = str | Sequence[str] | None  # several mean the same; None: nameless in a language
+_IMAGE_ROWS = 1024  # that are compared with all classes at a time
 MANY_LABELS = -1  # where an image has fewer labels than others of its set
 
 
@@ -85,3 +87,16 @@ def top_k_accuracy(
         right_of = np.bincount(several[:, 0].cpu().numpy(), weights=top[k].right, minlength=len(classes))
         per_class[k] = float((right_of[present] / images_of[present]).mean())
     return Accuracy(top, per_class)
+
+
+def confusions(image_embeddings: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor) -> npt.NDArray[np.int64]:
+    """int64 [c, c]: of the images of a class (row) how many are nearest to each (column).
+
+    Args:
+        image_embeddings: [n, d].
+        classes: [c, d].
+        labels: int64 [n], rows of `classes`.
+    """
+    nearest = [(rows @ classes.T).argmax(dim=1) for rows in torch.split(image_embeddings, _IMAGE_ROWS)]
+    cells = labels * len(classes) + torch.cat([labels.new_zeros(0), *nearest])
+    return torch.bincount(cells, minlength=len(classes) ** 2).reshape(len(classes), -1).numpy()

@@ -15,14 +15,26 @@ class TrackingConfig(Section):
 
     uri: Uri | None = None  # None: a sqlite file in `state`
     experiment: str = "worldwide-clip"
+    model: str | None = None  # registered model that the end of `metaclip run` is a version of; None: none
     state: str = "~/.local/state/metaclip"
     system_metrics: bool = False  # of the machine that drives a run; of all others Prometheus knows
+
+
+class NodeKind(Section):
+    """Nodes of one kind that a cluster may have."""
+
+    count: Count  # at most
+    cpus: Annotated[float, Field(ge=0)]
+    gpus: Annotated[float, Field(ge=0)] = 0
+    resources: dict[str, float] = Field(default_factory=dict)  # custom ones of Ray
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class ComputeConfig(Section):
     """Where it runs. Never part of a version: results do not depend on it."""
 
     address: str | None = None  # a Ray cluster; None: RAY_ADDRESS, else one on this machine
+    nodes: list[NodeKind] | None = None  # that the cluster may grow to; None: METACLIP_NODES, else those that are there
     local_cpus: Count = 6  # logical CPUs of a cluster on this machine
     object_store_mb: Count = 512  # of a cluster on this machine
     max_actors: Count = 2  # of a curation stage

@@ -13,7 +13,7 @@ from pipelines.config import build_config
 from pipelines.curate import load_curation
 from pipelines.metadata import import_metadata
 from tests.faults import evenly, faulty
-from tests.hosts import allowed, running_hosts
+from tests.hosts import allowed, running_hosts, running_network
 from tests.promise import drawn_before
 from tests.stores import BUCKET
 
@@ -61,22 +61,23 @@ def result_of(process):
 
 def test_a_host_that_is_cut_off_and_one_that_dies_change_no_count_and_lose_no_row(job, in_store, curated):
     config, start = job
-    with running_hosts([0, 4, 4, 5, 5]) as (network, hosts, ray_environment):
-        weather = evenly(0.0)
-        with faulty(in_store.endpoint, weather, host=network.gateway) as endpoint:
-            environment = {**ray_environment, **in_store.environment(endpoint)}
-            head, *others = hosts
-            curation = start(head, "curate", environment)
-            wait_until(lambda: any("/annotations/" in f"/{name}" for name in files(in_store)), curation, seconds=300)
-            others[0].cut_off()
-            result_of(curation)
-            found, alone = load_curation(config), load_curation(build_config(curated[0]))
-            assert (found.counts, found.expected) == (alone.counts, alone.expected)
-            training = start(head, "train", environment)
-            wait_until(lambda: any("checkpoint_" in name for name in files(in_store)), training, seconds=400)
-            [victim, *_] = [host for host in others[1:] if host.runs("ray::RayTrain")]
-            victim.kill()
-            result = result_of(training)
+    with (
+        running_network() as network,
+        faulty(in_store.endpoint, evenly(0.0), host=network.gateway) as endpoint,
+        running_hosts(network, [0, 4, 4, 5, 5], in_store.environment(endpoint)) as (hosts, environment),
+    ):
+        head, *others = hosts
+        curation = start(head, "curate", environment)
+        wait_until(lambda: any("/annotations/" in f"/{name}" for name in files(in_store)), curation, seconds=300)
+        others[0].cut_off()
+        result_of(curation)
+        found, alone = load_curation(config), load_curation(build_config(curated[0]))
+        assert (found.counts, found.expected) == (alone.counts, alone.expected)
+        training = start(head, "train", environment)
+        wait_until(lambda: any("checkpoint_" in name for name in files(in_store)), training, seconds=400)
+        [victim, *_] = [host for host in others[1:] if host.runs("ray::RayTrain")]
+        victim.kill()
+        result = result_of(training)
     assert result["samples_seen"] == STEPS * BATCH
     assert_promise(config, result)
 

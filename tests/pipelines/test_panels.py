@@ -16,7 +16,7 @@ def test_panels_hold_the_nearest_captions_and_images_and_say_which_are_right(tmp
     embedder = LocalEmbedder(write_model(tmp_path / "model"), batch_rows=4, threads=1)
     panels, dataset = Panels(), EvaluationSet.load(uri)
     tasks = checked_tasks([dataset, EvaluationSet.load(other)])
-    measure_sets(tasks, embedder, resamples=0, progress=lambda *_: None, panels=panels)
+    measure_sets(tasks, embedder, resamples=0, progress=lambda *_: None, views=[panels])
     english, japanese = panels.content()
     assert [(panel["dataset"], panel["language"]) for panel in (english, japanese)] == [("r", "en"), ("r", "ja")]
     assert len(english["captions_of"]) == len(english["pictures_of"]) == 6

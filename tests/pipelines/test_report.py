@@ -88,11 +88,11 @@ def curation(languages=("en", "de"), *, reason="bad_member", screens_uri=None):
     )
 
 
-def written(tmp_path, result=None, *, training=TRAINING, metrics=METRICS, panels=(), overrides=()):
+def written(tmp_path, result=None, *, training=TRAINING, metrics=METRICS, views=None, overrides=()):
     config = build_config({"recipe": "demo", "root": str(tmp_path)}, overrides=overrides)
     card_uri = f"{tmp_path}/reports/num bers-v1/index.html"
     uri = write_report(
-        config, result or curation(), training=training, metrics=metrics, panels=panels, card_uri=card_uri
+        config, result or curation(), training=training, metrics=metrics, views=views or {}, card_uri=card_uri
     )
     return uri, storage.read_bytes(uri).decode()
 
@@ -131,10 +131,21 @@ def test_panels_show_what_a_model_puts_first_and_mark_what_is_right(tmp_path):
     answers = [{"shown": HOSTILE, "right": True}, {"shown": "no", "right": False}]
     pictures = [{"shown": "data:image/jpeg;base64,AA", "right": True}]
     panel = {"dataset": "r", "language": "en", "captions_of": [("data:image/jpeg;base64,AA", answers)]}
-    page = written(tmp_path, panels=[panel | {"pictures_of": [("a caption", pictures)]}])[1]
+    page = written(tmp_path, views={"panels": [panel | {"pictures_of": [("a caption", pictures)]}]})[1]
     assert f'<div dir="auto" class="right">{html.escape(HOSTILE)}</div>' in page
     assert '<div dir="auto">no</div>' in page
     assert [value for name, value in Page(page).attributes if name == "src"] == ["data:image/jpeg;base64,AA"] * 2
+
+
+def test_confusions_are_drawn_and_every_plot_is_a_file_too(tmp_path):
+    found = {"dataset": HOSTILE, "language": "en", "classes": ["one", HOSTILE], "counts": [[3, 1], [0, 0]]}
+    page = written(tmp_path, views={"confusions": [found | {"num_classes": 7}]})[1]
+    assert "the 2 of 7 classes with most mistakes" in page
+    Page(page)
+    files = {file.name for file in (tmp_path / "reports" / "demo-run" / "plots").iterdir()}
+    assert {"languages.svg", "head-and-tail-en.svg", "things-top-1.svg"} <= files
+    [confusion] = [name for name in files if name.startswith("confusion-")]
+    assert confusion == "confusion-img-src-x-onerror-alert-1-en-the-2-of-7-classes-with-most-mistakes.svg"
 
 
 @pytest.mark.parametrize("metrics", [None, {}, {"loss": 1.0}, {metric_name("things", "mean", "top1"): 0.5}])

@@ -205,3 +205,10 @@ def test_root_of_this_machine_is_refused():
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_is_a_module_that_can_be_run(job):
     assert 'if __name__ == "__main__":' in (Path(recipes.__file__).parents[1] / f"{job}.py").read_text(encoding="utf-8")
+
+
+def test_head_that_has_just_started_is_asked_again(said):
+    with running_dashboard(refusals=2) as dashboard:
+        submit(connect(dashboard.url), JOB, tell=said.append)
+    assert len(dashboard.submitted) == 1
+    assert said == ["the cluster takes no jobs yet: trying again"] * 2 + [f"{JOB.submission_id} submitted"]

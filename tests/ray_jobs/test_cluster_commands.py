@@ -16,7 +16,9 @@ from tests.dashboard import running_dashboard
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"(?m)^    (metaclip .+?)(?:\s+#.*)?$", PAGE)))
-RUN_HERE = [command for command in COMMANDS if command.startswith(("metaclip cluster", "metaclip plan"))]
+RUN_HERE = [
+    command for command in COMMANDS if re.match("metaclip (cluster (render|check)|plan)", command)
+]  # `cluster local`: test_local_cluster.py
 
 
 def run(*arguments):

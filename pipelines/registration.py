@@ -1,4 +1,4 @@
-"""The best run of a sweep as a registered model: its report, its card with scores, and the alias `champion`."""
+"""A finished run as a version of a registered model, with its report and a card that tells its scores."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pipelines.report import report
 from pipelines.shards import Progress
 from pipelines.training import load_record, load_result
 
-ALIAS = "champion"
+CHAMPION = "champion"  # the alias of the best
 _MODEL = "model"
 _CARD = "README.md"
 
 
-def crown(config: RunConfig, model: str, metrics: Mapping[str, float], *, progress: Progress) -> int:
+def register(
+    config: RunConfig, model: str, metrics: Mapping[str, float], *, progress: Progress, alias: str | None = None
+) -> int:
     """Register the recipe's finished run; its version.
 
     Args:
@@ -24,6 +26,7 @@ def crown(config: RunConfig, model: str, metrics: Mapping[str, float], *, progre
         model: name of the registered model.
         metrics: of the run, by name.
         progress: of the report.
+        alias: names this version from now on.
 
     Raises:
         UserError: the run is not finished, or the tracking server does not answer.
@@ -38,4 +41,4 @@ def crown(config: RunConfig, model: str, metrics: Mapping[str, float], *, progre
         (folder / _CARD).write_text(card, encoding="utf-8")
         storage.write_bytes(storage.join(result.model_uri, _CARD), card.encode())
         record.log_folder(folder, _MODEL)
-    return record.register(model, _MODEL, alias=ALIAS, description=card)
+    return record.register(model, _MODEL, alias=alias, description=card)

@@ -1,0 +1,210 @@
+"""A cluster of processes on this machine: jobs are submitted to it for real, and strangers find no open door."""
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.curate import load_curation
+from pipelines.errors import UserError
+from pipelines.local_cluster import LocalCluster, running
+from pipelines.metadata import import_metadata
+from tests.hosts import Host, allowed, running_network
+from tests.stores import free_ports
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+FIRST_TASK_S = 20
+METACLIP = [str(Path(sys.executable).with_name("metaclip"))]
+SECRET = secrets.token_hex(16)
+_CONNECT = """
+import socket, sys
+for port in map(int, sys.argv[2:]):
+    with socket.socket() as stranger:
+        stranger.settimeout(5)
+        print(port, stranger.connect_ex((sys.argv[1], port)))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where tokens are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("HOME", str(folder))
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)  # of whoever starts a cluster and submits to it
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def local(home):
+    """A running cluster, the environment of who talks to it, and its processes."""
+    port, dashboard_port = free_ports(2)
+    cluster = LocalCluster(port=port, dashboard_port=dashboard_port)
+    size = ["--workers", "1", "--cpus", "5", "--object-store-mb", "150"]
+    command = [*METACLIP, "cluster", "local", *size, "--port", str(port), "--dashboard-port", str(dashboard_port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline().strip() == "Ctrl-C ends it"
+        below = psutil.Process(process.pid).children(recursive=True)
+        told = [process.stdout.readline().strip() for _ in range(6)]
+        assert told[0] == f"dashboard: {cluster.dashboard}"
+        yield cluster, dict(line.removeprefix("export ").split("=", 1) for line in told[1:]), below
+        process.terminate()
+        process.wait(60)
+    assert process.returncode == 0
+    assert not [one for one in below if one.is_running()]
+
+
+@pytest.fixture
+def recipe(make_config, sample, tmp_path):
+    config = make_config()
+    import_metadata(str(sample / "metadata"), config)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(config.model_dump_json())
+    return config, file
+
+
+def submit(local, recipe, *options, token=None, job="curate"):
+    cluster, told, _ = local
+    token_file = token or told["RAY_AUTH_TOKEN_PATH"]
+    command = [*METACLIP, "submit", job, "--recipe", str(recipe), "--address", cluster.dashboard]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.Popen(
+        [*command, "--token-file", str(token_file), *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_submitted_curation_begins_soon_is_followed_and_runs_once(local, recipe):
+    config, file = recipe
+    submitted = time.time()
+    first = submit(local, file)
+    told = iter(first.stderr.readline, "")
+    name = next(found for line in told if (found := re.search(r"metaclip: (\S+) submitted", line)))
+    second = submit(local, file)
+    output, errors = first.communicate(timeout=300)
+    assert first.returncode == 0, output + errors
+    followed, told = second.communicate(timeout=100)
+    assert second.returncode == 0, told
+    assert f"{name[1]} runs already: following it" in told
+    assert followed.splitlines()[-1] == output.splitlines()[-1]
+    assert load_curation(config).counts
+    tasks = json.loads(ask_ray(local, "list", "tasks", "--detail", "--format=json", "--limit=1000"))
+    begun = min(datetime.fromisoformat(task["start_time_ms"]) for task in tasks if task["start_time_ms"])
+    assert begun.timestamp() - submitted < FIRST_TASK_S, begun
+    assert_no_secret(local, name[1])
+    third = submit(local, file)
+    assert "is started again" in third.communicate(timeout=200)[1]
+    assert third.returncode == 0
+
+
+def ask_ray(local, *command):
+    """What a command of Ray's own says."""
+    cluster, environment, _ = local
+    done = subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", *command, "--address", cluster.dashboard],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def assert_no_secret(local, name):
+    """Neither the token nor a password of whoever submits is in what the dashboard tells, in logs or process lists."""
+    _, environment, processes = local
+    token = Path(environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    told = ask_ray(local, "job", "list")
+    assert name in told
+    texts = {"ray job list": told}
+    texts |= {str(process): " ".join(process.cmdline()) for process in processes}
+    sessions = {found[0] for line in texts.values() if (found := re.search(r"/\S+/session_\d[\w-]+", line))}
+    [session] = sessions
+    logs = [file for file in Path(session, "logs").rglob("*") if file.is_file()]
+    assert len(logs) > 10
+    texts |= {str(file): file.read_text(errors="replace") for file in logs}
+    for place, text in texts.items():
+        assert token not in text, place
+        assert SECRET not in text, place
+
+
+def test_job_that_fails_hands_on_its_exit_code(local, recipe):
+    _, file = recipe
+    process = submit(local, file, "--set", "metadata.name=nowhere")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 2
+    assert "no metadata" in output
+
+
+def test_wrong_token_is_told(local, recipe, tmp_path):
+    wrong = tmp_path / "token"
+    wrong.write_text(secrets.token_hex(32))
+    process = submit(local, recipe[1], token=wrong)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert "refuses the token" in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_plain_ray_job_submit_works(local, recipe):
+    root = Path(__file__).parents[2]
+    program = ["--", "python", "-m", "ray_jobs.curate", "--recipe", str(recipe[1]), "--json"]
+    cluster, environment, _ = local
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", cluster.dashboard]
+    subprocess.run(
+        [*command, "--working-dir", str(root), *program], env={**os.environ, **environment}, timeout=300, check=True
+    )
+    assert load_curation(recipe[0]).counts
+
+
+def listening(processes):
+    """Addresses and ports at which processes listen."""
+    found = set()
+    for process in processes:
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                found.add((connection.laddr.ip, connection.laddr.port))
+    return found
+
+
+@pytest.mark.skipif(not allowed(), reason="this user may not make network namespaces")
+def test_every_port_refuses_a_stranger(local):
+    _, _, processes = local
+    ports = sorted({port for _, port in listening(processes)})
+    assert len(ports) > 5
+    with running_network() as network:
+        stranger = Host(network, 1)
+        stranger.create(network)
+        try:
+            command = stranger.command(sys.executable, "-c", _CONNECT, network.gateway, *map(str, ports))
+            tried = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
+        finally:
+            stranger.remove()
+    answers = dict(map(int, line.split()) for line in tried.splitlines())
+    assert answers.keys() == set(ports)
+    assert [port for port, error in answers.items() if error == 0] == []
+
+
+def test_token_is_for_its_owner_alone(local):
+    _, environment, _ = local
+    assert Path(environment["RAY_AUTH_TOKEN_PATH"]).stat().st_mode & 0o777 == 0o600
+
+
+def test_port_that_is_taken_is_told(local):
+    cluster, _, _ = local
+    with pytest.raises(UserError, match="a node did not start"), running(LocalCluster(port=cluster.port)):
+        pass
