@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 from ray.cluster_utils import Cluster
@@ -100,7 +101,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _run(cluster: LocalCluster) -> None:
     """Start the nodes, and end them when the standard input does: also when its writer has died."""
-    of_all = {"node_ip_address": _HOST, "object_store_memory": cluster.object_store_mb << 20}
+    of_all: dict[str, Any] = {"node_ip_address": _HOST, "object_store_memory": cluster.object_store_mb << 20}
     head = {
         "gcs_server_port": cluster.port,
         "num_cpus": 0,
