@@ -164,6 +164,7 @@ def test_wrong_token_is_told(local, recipe, tmp_path):
     assert len(errors.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_plain_ray_job_submit_works(local, recipe):
     root = Path(__file__).parents[2]
     program = ["--", "python", "-m", "ray_jobs.curate", "--recipe", str(recipe[1]), "--json"]
