@@ -3,7 +3,8 @@
     error(N, D) = floor + a · (N / N₀)^−α + b · (D / D₀)^−β
 
 with the compute N of a pair and the pairs D seen; N₀ and D₀ are the geometric means of what was tried, so that a and b
-are errors too. With one model size the term of N is not there.
+are errors too. Two model sizes tell a slope and no curve: with two the term of N is −c · ln(N / N₀), which is not to be
+carried to a third size. With one it is not there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,15 @@ from scipy import optimize, stats
 
 CONFIDENCE = 0.95
 _STEEPEST = 3.0
+_BOUNDS = {
+    "floor": (0.0, 1.0),
+    "b": (0.0, 1.0),
+    "beta": (0.0, _STEEPEST),
+    "a": (0.0, 1.0),
+    "alpha": (0.0, _STEEPEST),
+    "c": (-1.0, 1.0),
+}
+_OF_SIZES = {1: (), 2: ("c",), 3: ("a", "alpha")}  # parameters, by how many sizes there are; 3: or more
 _DRAWS = 2_000
 _REACH = 1_000.0  # how far beyond the largest training a crossing is looked for
 _STEPS = 400
@@ -53,7 +63,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted law: `floor, b, β`, and with several sizes `a, α`."""
+    """A fitted law: `floor, b, β`, with two sizes `c`, with more `a, α`."""
 
     flop_scale: float
     pairs_scale: float
@@ -90,8 +100,7 @@ def fit(observations: Sequence[Observation]) -> Law:
     errors = np.array([one.error for one in observations])
     if len(set(points[:, 1])) < 3:  # noqa: PLR2004 - a floor, a size and a slope
         raise ValueError("a law needs at least three different numbers of seen pairs")
-    has_sizes = len(set(points[:, 0])) > 1
-    names = ("floor", "b", "beta", *(("a", "alpha") if has_sizes else ()))
+    names = ("floor", "b", "beta", *_OF_SIZES[min(len(set(points[:, 0])), 3)])
     law = Law(
         flop_scale=float(np.exp(np.log(points[:, 0]).mean())),
         pairs_scale=float(np.exp(np.log(points[:, 1]).mean())),
@@ -101,14 +110,13 @@ def fit(observations: Sequence[Observation]) -> Law:
         freedom=len(errors) - len(names),
         most_pairs=float(points[:, 1].max()),
     )
-    low = np.array([0.0, 0.0, 0.0, 0.0, 0.0][: len(names)])
-    high = np.array([1.0, 1.0, _STEEPEST, 1.0, _STEEPEST][: len(names)])
+    low, high = _bounds(names)
     best = min(
         (
             optimize.least_squares(
                 lambda values: _errors(points, values, law) - errors, start, bounds=(low, high), x_scale="jac"
             )
-            for start in _starts(errors, len(names))
+            for start in _starts(errors, names)
         ),
         key=lambda found: float(found.cost),
     )
@@ -142,18 +150,27 @@ def crossing(one: Law, other: Law, *, flop: float, from_pairs: float, seed: int 
 def _errors(points: Floats, values: Floats, law: Law) -> Floats:
     floor, size, slope = values[:3]
     errors = floor + size * (points[:, 1] / law.pairs_scale) ** -slope
-    if len(values) > 3:  # noqa: PLR2004 - floor, b, β
-        errors = errors + values[3] * (points[:, 0] / law.flop_scale) ** -values[4]
+    size_of = points[:, 0] / law.flop_scale
+    if "a" in law.names:
+        errors = errors + values[3] * size_of ** -values[4]
+    elif "c" in law.names:
+        errors = errors - values[3] * np.log(size_of)
     return np.asarray(errors, np.float64)
 
 
-def _starts(errors: Floats, number: int) -> list[Floats]:
+def _bounds(names: Sequence[str]) -> tuple[Floats, Floats]:
+    low, high = zip(*(_BOUNDS[name] for name in names), strict=True)
+    return np.array(low), np.array(high)
+
+
+def _starts(errors: Floats, names: Sequence[str]) -> list[Floats]:
     spread = max(float(errors.max() - errors.min()), _EDGE)
-    return [
-        np.clip(np.array([floor, spread, slope, spread / 2, slope][:number]), _EDGE, 1 - _EDGE)
-        for floor in (_EDGE, float(errors.min()) / 2, float(errors.min()) * 0.95)
-        for slope in (0.1, 0.3, 0.9)
-    ]
+    found = []
+    for floor in (_EDGE, float(errors.min()) / 2, float(errors.min()) * 0.95):
+        for slope in (0.1, 0.3, 0.9):
+            start = {"floor": floor, "b": spread, "beta": slope, "a": spread / 2, "alpha": slope, "c": 0.0}
+            found.append(np.clip(np.array([start[name] for name in names]), _EDGE, 1 - _EDGE))
+    return found
 
 
 def _covariance(found: Any, low: Floats, high: Floats, freedom: int) -> Floats | None:  # noqa: ANN401 - scipy's result
@@ -181,7 +198,7 @@ def _interval(value: float, variance: float | None, freedom: int) -> Interval:
 def _drawn(law: Law, generator: np.random.Generator) -> Floats:
     """Parameters as the fit leaves them open, within what a law can be."""
     drawn = generator.multivariate_normal(law.values, law.covariance, size=_DRAWS)  # type: ignore[arg-type] # known
-    return np.asarray(np.clip(drawn, 0.0, [1.0, 1.0, _STEEPEST, 1.0, _STEEPEST][: len(law.names)]))
+    return np.asarray(np.clip(drawn, *_bounds(law.names)))
 
 
 def _first(points: Floats, difference: Floats) -> float | None:

@@ -24,7 +24,7 @@ class Confusion:
 
     dataset: str
     language: str
-    classes: list[str]
+    classes: list[str]  # in English where they have a name in it, so that languages compare
     counts: list[list[int]]
     num_classes: int  # of the set, in this language
 
@@ -51,7 +51,8 @@ class Confusions:
             mistakes = counts * (1 - np.eye(len(counts), dtype=np.int64))
             most = np.argsort(-(mistakes.sum(axis=0) + mistakes.sum(axis=1)), kind="stable")[:_CLASSES]
             shown = np.sort(most)
-            spelt = [_spelling(names[named[row]]) for row in shown.tolist()]
+            in_english = content["classes"].get(ENGLISH, names)
+            spelt = [_spelling(in_english[named[row]] or names[named[row]]) for row in shown.tolist()]
             self._found.append(
                 Confusion(dataset.name, language, spelt, counts[np.ix_(shown, shown)].tolist(), len(named))
             )

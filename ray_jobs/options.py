@@ -34,6 +34,7 @@ Model = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 
 DEFAULT_RECIPE = "demo"
+_OF_STORE = "AWS Error"  # in what pyarrow raises, also out of a Ray task
 _USER_ERROR = 2
 
 
@@ -51,13 +52,19 @@ def print_json(content: dict[str, Any]) -> None:
 
 
 def guarded(run: Callable[[], None]) -> None:
-    """Run a command; an error that the user can mend ends in one sentence and exit code 2."""
+    """Run a command; an error that the user can mend ends in one sentence and exit code 2, a store's with 1."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers draws them even for a save
     try:
         run()
     except UserError as error:
         typer.echo(f"metaclip: {error}", err=True)
         sys.exit(_USER_ERROR)
+    except OSError as error:
+        told = [line.strip() for line in str(error).splitlines() if _OF_STORE in line]
+        if not told:
+            raise
+        typer.echo(f"metaclip: the store: {told[-1].removeprefix('OSError: ')}; the same command continues", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("metaclip: interrupted; the same command continues", err=True)
         sys.exit(130)

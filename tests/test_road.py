@@ -51,7 +51,11 @@ def test_road_from_sample_to_a_model_loaded_from_mlflow(tmp_path):
     assert run.data.params["training.steps"] == "8"
     assert 0 <= run.data.metrics[METRIC] <= 1
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")] == [2, 4, 6, 8]
-    assert [entry.path for entry in client.list_artifacts(run.info.run_id, "report")] == ["report/index.html"]
+    logged = [entry.path for entry in client.list_artifacts(run.info.run_id, "report")]
+    assert logged == ["report/index.html", "report/plots"]
+    images = {entry.path for entry in client.list_artifacts(run.info.run_id, "report/plots")}
+    assert {"report/plots/languages.svg", "report/plots/head-and-tail-en.svg"} <= images
+    assert any("confusion" in image for image in images)
     [data_set] = [logged.dataset for logged in run.inputs.dataset_inputs]
     card = f"{data_set.name}-{data_set.digest}"
     assert (root / "reports" / card / "index.html").is_file()

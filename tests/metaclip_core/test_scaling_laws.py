@@ -37,6 +37,24 @@ def test_law_over_sizes_is_found_and_predicts_a_size_between():
     assert law.error(2e6, 5e5).value == pytest.approx(expected, abs=2e-3)
 
 
+def test_two_sizes_tell_a_slope_that_is_identified():
+    law = fit(law_of(0.1, 0.2, 0.5, 0.1, 0.4, flops=(2.5e5, 4e6), noise=1e-4, repeats=2))
+    assert law.names == ("floor", "b", "beta", "c")
+    assert all(found.is_identified for found in law.parameters().values())
+    assert law.parameters()["c"].value > 0
+    for flop in (2.5e5, 4e6):
+        expected = 0.1 + 0.2 * (5e5 / 1e5) ** -0.5 + 0.1 * (flop / 1e6) ** -0.4
+        assert law.error(flop, 5e5).value == pytest.approx(expected, abs=2e-3)
+
+
+def test_model_that_does_worse_for_being_larger_is_told():
+    turned = [
+        Observation(1e12 / one.flop, one.pairs, one.error)
+        for one in law_of(0.1, 0.2, 0.5, 0.1, 0.4, flops=(2.5e5, 4e6), noise=1e-4)
+    ]
+    assert fit(turned).parameters()["c"].high < 0
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say():
     laws = [fit(law_of(0.1, 0.2, 0.5, noise=0.004, seed=seed, repeats=3)) for seed in range(120)]
     truth = 0.1 + 0.2 * 10**-0.5

@@ -1,5 +1,6 @@
 """A cluster of processes on this machine: jobs are submitted to it for real, and strangers find no open door."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,18 +13,21 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from pipelines.curate import load_curation
 from pipelines.errors import UserError
 from pipelines.local_cluster import LocalCluster, running
 from pipelines.metadata import import_metadata
 from tests.hosts import Host, allowed, running_network
+from tests.pipelines.test_monitoring import metrics_of_ours
 from tests.stores import free_ports
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 FIRST_TASK_S = 20
 METACLIP = [str(Path(sys.executable).with_name("metaclip"))]
+MODEL = "numbers"
 SECRET = secrets.token_hex(16)
 _CONNECT = """
 import socket, sys
@@ -160,6 +164,7 @@ def test_wrong_token_is_told(local, recipe, tmp_path):
     assert len(errors.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_plain_ray_job_submit_works(local, recipe):
     root = Path(__file__).parents[2]
     program = ["--", "python", "-m", "ray_jobs.curate", "--recipe", str(recipe[1]), "--json"]
@@ -169,6 +174,40 @@ def test_plain_ray_job_submit_works(local, recipe):
         [*command, "--working-dir", str(root), *program], env={**os.environ, **environment}, timeout=300, check=True
     )
     assert load_curation(recipe[0]).counts
+
+
+@pytest.mark.slow
+def test_whole_pipeline_is_one_job_whose_metrics_are_those_of_the_dashboard(local, recipe, tmp_path):
+    config, file = recipe
+    settings = ["--set", f"tracking.model={MODEL}", "--set", "compute.num_workers=1"]
+    process = submit(local, file, *settings, job="run")
+    seen = set()
+    while process.poll() is None:
+        seen |= exported(local[2])
+        time.sleep(1)
+    output, errors = process.communicate()
+    assert process.returncode == 0, output + errors
+    assert f"registered model {MODEL}: version 1" in output
+    assert metrics_of_ours() - seen <= {"ray_metaclip_train_failed_rows"}  # none failed
+    again = submit(local, file, *settings, job="run")  # it was done: nothing is trained anew
+    assert f"registered model {MODEL}: version 1" in again.communicate(timeout=300)[0]
+    assert len(list(Path(config.root, "runs").iterdir())) == 1
+
+
+def exported(processes):
+    """Names of our metrics at all ports where nodes export some."""
+    names = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for host, port in listening([process]):
+                if process.name() == "ray::DashboardAgent" and not host.startswith("::"):
+                    with contextlib.suppress(requests.RequestException):
+                        names |= set(
+                            re.findall(
+                                r"ray_metaclip_\w+", requests.get(f"http://{host}:{port}/metrics", timeout=2).text
+                            )
+                        )
+    return names
 
 
 def listening(processes):

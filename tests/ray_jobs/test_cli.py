@@ -1,10 +1,14 @@
 """The command line as a user meets it: errors that they can mend are one sentence and exit code 2."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+
+from ray_jobs.options import guarded
+from tests.stores import BUCKET
 
 
 def metaclip(*arguments, cwd=None):
@@ -123,3 +127,24 @@ def test_links_of_no_crawl_says_so_and_writes_nothing(tmp_path):
     done = metaclip("links", "--wat", tmp_path / "nowhere", "--out", tmp_path / "out")
     assert_one_clear_sentence(done, "no such folder", "nowhere")
     assert not (tmp_path / "out").exists()
+
+
+def test_store_that_refuses_its_keys_is_told_in_a_sentence(store, tmp_path):
+    environment = store.environment() | {"AWS_SECRET_ACCESS_KEY": "x" * 40}
+    command = [sys.executable, "-m", "ray_jobs.train", "--root", f"s3://{BUCKET}/root"]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "metaclip: the store: " in done.stderr
+    assert "ACCESS_DENIED" in done.stderr
+
+
+@pytest.mark.parametrize("error", [OSError("no disk"), ValueError("AWS Error")])
+def test_other_errors_keep_their_traces(error):
+    def fail():
+        raise error
+
+    with pytest.raises(type(error)):
+        guarded(fail)
