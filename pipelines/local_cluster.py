@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -67,10 +68,11 @@ def running(cluster: LocalCluster) -> Iterator[Mapping[str, str]]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # jobs begin with `python`
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(  # noqa: S603 - this module, with numbers
             [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(cluster))],
-            env={**os.environ, **told},
+            env={**os.environ, **told, "PATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
