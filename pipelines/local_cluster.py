@@ -102,7 +102,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _run(cluster: LocalCluster) -> None:
-    """Start the nodes, and end them when the standard input does: also when its writer has died."""
+    """Start the nodes, and end them when the standard input does: also when its writer has died.
+
+    Each worker has a folder of its own, as on another machine: a node unpacks a job's program over what lies there,
+    and in a common folder would take it from under the driver.
+    """
     of_all: dict[str, Any] = {"node_ip_address": _HOST, "object_store_memory": cluster.object_store_mb << 20}
     head = {
         "gcs_server_port": cluster.port,
@@ -113,13 +117,14 @@ def _run(cluster: LocalCluster) -> None:
         "dashboard_port": cluster.dashboard_port,
         "dashboard_agent_listen_port": 0,  # any: another cluster may be here
     }
-    nodes = Cluster(initialize_head=True, head_node_args=of_all | head)
-    for _ in range(cluster.workers):
-        nodes.add_node(num_cpus=cluster.cpus, labels=DATA_NODES, **of_all)
-    sys.stdout.write(f"{_READY}\n")
-    sys.stdout.flush()
-    sys.stdin.read()
-    nodes.shutdown()  # type: ignore[no-untyped-call]
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        nodes = Cluster(initialize_head=True, head_node_args=of_all | head)
+        for number in range(cluster.workers):
+            nodes.add_node(num_cpus=cluster.cpus, labels=DATA_NODES, temp_dir=f"{folder}/{number}", **of_all)
+        sys.stdout.write(f"{_READY}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+        nodes.shutdown()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
