@@ -1,4 +1,4 @@
-"""A finished run as a version of a registered model, with its report and a card that tells its scores."""
+"""A finished run as a version of a registered model, with a card that tells its scores."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.model_card import with_scores
-from pipelines.report import report
-from pipelines.shards import Progress
 from pipelines.training import load_record, load_result
 
 CHAMPION = "champion"  # the alias of the best
@@ -17,7 +15,7 @@ _CARD = "README.md"
 
 
 def register(
-    config: RunConfig, model: str, metrics: Mapping[str, float], *, progress: Progress, alias: str | None = None
+    config: RunConfig, model: str, metrics: Mapping[str, float], *, data_card: str, alias: str | None = None
 ) -> int:
     """Register the recipe's finished run; its version.
 
@@ -25,7 +23,7 @@ def register(
         config: the recipe of the run.
         model: name of the registered model.
         metrics: of the run, by name.
-        progress: of the report.
+        data_card: the page of its pool, which the model's card names.
         alias: names this version from now on.
 
     Raises:
@@ -33,7 +31,6 @@ def register(
     """
     result = load_result(config)
     record = load_record(config, result)
-    data_card = report(config, progress=progress).card_uri
     with storage.local_copy(result.model_uri) as folder:
         card = with_scores(
             (folder / _CARD).read_text(encoding="utf-8"), metrics, run=result.run_name, data_card=data_card

@@ -27,6 +27,7 @@ from pipelines.config.sweep import Analysis, Schedule, Search
 from pipelines.errors import UserError
 from pipelines.feed import feed_cpus
 from pipelines.registration import CHAMPION, register
+from pipelines.report import report
 from pipelines.search import NUMBER, POINT, ListSource, OptunaSource, Points, Source
 from pipelines.shards import Progress
 from pipelines.sweep_notes import Ending, Notes, Outcome
@@ -339,13 +340,9 @@ def _result(config: RunConfig, name: str, uri: str, record: Record, watch: _Watc
         record.log_metrics({f"best/{metric}": best.metrics[metric], "trials": len(outcomes)}, step=0)
         record.set_tags({"best": best.run_name})
     if config.sweep.champion is not None:
-        register(
-            trial_config(config, best.point),
-            config.sweep.champion,
-            best.metrics,
-            progress=watch.progress,
-            alias=CHAMPION,
-        )
+        winner = trial_config(config, best.point)
+        data_card = report(winner, progress=watch.progress).card_uri
+        register(winner, config.sweep.champion, best.metrics, data_card=data_card, alias=CHAMPION)
     with forgiving("the end of the sweep"):
         record.finish("FINISHED")
     return SweepResult(name, uri, record.run_id, outcomes, watch.problems, best, analysis)

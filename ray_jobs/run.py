@@ -68,8 +68,7 @@ def run_steps(config: RunConfig) -> None:
         reports = report(config, progress=StepBars(progress))
     report_job.show(reports)
     if config.tracking.model is not None:
-        with bars() as progress:
-            version = register(config, config.tracking.model, scores, progress=StepBars(progress))
+        version = register(config, config.tracking.model, scores, data_card=reports.card_uri)
         typer.echo(f"registered model {config.tracking.model}: version {version}")
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 from metaclip_core.evaluation.ranking import NOWHERE, Tally, hits, wrong_ahead
 
 ClassName = str | Sequence[str] | None  # several mean the same; None: nameless in a language
-_IMAGE_ROWS = 1024  # that are compared with all classes at a time
 MANY_LABELS = -1  # where an image has fewer labels than others of its set
+_IMAGE_ROWS = 1024  # that are compared with all classes at a time
 
 
 @dataclass(frozen=True)
