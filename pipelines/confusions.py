@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from metaclip_core.balancing import ENGLISH
-from metaclip_core.evaluation.classification import ClassName, confusions
+from metaclip_core.evaluation.classification import ClassName, among_named, confusions
 from pipelines.embed import EmbeddedImages
 from pipelines.evaluation_sets import EvaluationSet
 
@@ -40,14 +40,13 @@ class Confusions:
         content = dataset.content
         if content["task"] != "classification" or content.get("multi_label"):
             return
-        labels = torch.tensor(dataset.images.column("label"))
+        labels = torch.tensor(dataset.images.column("label"))[:, None]
         for language in sorted(content["classes"], key=lambda language: language != ENGLISH)[:_LANGUAGES]:
             names: Sequence[ClassName] = content["classes"][language]
             named = [row for row, name in enumerate(names) if name]
-            place = torch.full((len(names),), -1)
-            place[torch.tensor(named)] = torch.arange(len(named))
-            rows = images.decoded & (place[labels] >= 0)
-            counts = confusions(images.embeddings[rows], texts[language], place[labels[rows]])
+            rows, places = among_named(labels, named, len(names))
+            decoded = images.decoded[rows]
+            counts = confusions(images.embeddings[rows][decoded], texts[language], places[decoded, 0])
             mistakes = counts * (1 - np.eye(len(counts), dtype=np.int64))
             most = np.argsort(-(mistakes.sum(axis=0) + mistakes.sum(axis=1)), kind="stable")[:_CLASSES]
             shown = np.sort(most)

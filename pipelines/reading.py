@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from pipelines.beside import repeating
 from pipelines.delivery import Delivery
 from pipelines.tracking import Record
 
@@ -35,10 +35,9 @@ class Readers:
 @contextmanager
 def reading(board: Any, record: Record, readers: Readers) -> Iterator[None]:  # noqa: ANN401 - an actor's handle
     """While the block runs, put all that is posted into the record, and hand it to who looks at its kind."""
-    stop = threading.Event()
     with Delivery(record) as delivery:
 
-        def take() -> None:
+        def take() -> float:
             for post in ray.get(board.take.remote()):
                 delivery.put(post)
                 if _LOSS in post:  # and not of a validation beside the training
@@ -46,17 +45,11 @@ def reading(board: Any, record: Record, readers: Readers) -> Iterator[None]:  # 
                     readers.report(post)
                 else:
                     readers.on_validation(post)
+            return _POLL_S
 
-        def watch() -> None:
-            while not stop.wait(_POLL_S):
-                take()
-
-        thread = threading.Thread(target=watch, name="board", daemon=True)
-        thread.start()
         try:
-            yield
+            with repeating(take, name="board", first_s=_POLL_S):
+                yield
         finally:
-            stop.set()
-            thread.join()
             with suppress(RayError):  # the board goes with its cluster
                 take()

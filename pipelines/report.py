@@ -122,6 +122,7 @@ def write_report(
     plots |= {f"head and tail {curve.title}": curve.svg for curve in curves}
     plots |= {plot.title: plot.svg for plot in evaluation.plots}
     plots |= {f"confusion {plot.title}": plot.svg for plot in confusions}
+    plots |= {f"panel {one['dataset']} {one['language']}": _panel(one) for one in views.get("panels", [])}
     for title, svg in plots.items():
         name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
         storage.write_bytes(storage.join(posixpath.dirname(uri), "plots", f"{name}.svg"), str(svg).encode())
@@ -184,6 +185,11 @@ def _confusion(found: Mapping[str, Any]) -> _Plot:
     shown, every = len(found["classes"]), found["num_classes"]
     told = f", the {shown} of {every} classes with most mistakes" if shown < every else ""
     return _Plot(f"{found['dataset']}, {found['language']}{told}", _safe(svg))
+
+
+def _panel(found: Mapping[str, Any]) -> str:
+    """A panel as an image of its own, for where the page is not."""
+    return template("panel.svg").render(panel=found)
 
 
 @dataclass(frozen=True)

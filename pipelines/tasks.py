@@ -21,7 +21,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from metaclip_core.evaluation.classification import MANY_LABELS, ClassName, prompts, top_k_accuracy
+from metaclip_core.evaluation.classification import MANY_LABELS, ClassName, among_named, prompts, top_k_accuracy
 from metaclip_core.evaluation.few_shot import few_shot
 from metaclip_core.evaluation.geometry import geometry
 from metaclip_core.evaluation.multiple_choice import choices, option_texts
@@ -105,7 +105,7 @@ class _Classification:
                 raise dataset.wrong(f"language {language}: {error}") from error
             self._named[language] = [row for row, of_class in enumerate(of_classes) if of_class]
             self.prompts[language] = [of_class for of_class in of_classes if of_class]
-            if not _kept(self._labels, self._named[language], self._num_classes)[0].any():
+            if not among_named(self._labels, self._named[language], self._num_classes)[0].any():
                 raise dataset.wrong(f"no image of it belongs to a class that has a name in {language}")
 
     def measure(self, images: EmbeddedImages, texts: Mapping[str, torch.Tensor]) -> Findings:
@@ -114,7 +114,7 @@ class _Classification:
     def _of_language(self, images: EmbeddedImages, classes: torch.Tensor, language: str) -> dict[str, Tally | float]:
         """Over the images of classes with a name in this language, among those classes (Babel-ImageNet)."""
         named = self._named[language]
-        rows, labels = _kept(self._labels, named, self._num_classes)
+        rows, labels = among_named(self._labels, named, self._num_classes)
         ks = [k for k in _CLASSIFICATION_KS if k < len(named)] or [1]
         accuracy = top_k_accuracy(images.embeddings[rows], classes, labels, ks=ks, decoded=images.decoded[rows])
         found: dict[str, Tally | float] = {f"top{k}": _spread(tally, rows) for k, tally in accuracy.top.items()}
@@ -143,15 +143,6 @@ def _labels(dataset: EvaluationSet, *, num_classes: int) -> torch.Tensor:
 
 def _fits(label: object, num_classes: int) -> bool:
     return isinstance(label, int) and 0 <= label < num_classes
-
-
-def _kept(labels: torch.Tensor, named: Sequence[int], num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which images bool [n] have a class that is named, and their labels among the named ones."""
-    place = torch.full((num_classes + 1,), MANY_LABELS)  # the last is that of MANY_LABELS
-    place[torch.tensor(named, dtype=torch.int64)] = torch.arange(len(named))
-    among = place[labels]
-    rows = (among >= 0).any(dim=1)
-    return rows, among[rows]
 
 
 def _spread(tally: Tally, rows: torch.Tensor) -> Tally:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from pipelines.beside import repeating
 from pipelines.config.compute import ComputeConfig
 from pipelines.machines import alive
 
@@ -34,20 +34,13 @@ def missing(asked: Mapping[str, float]) -> str | None:
 @contextmanager
 def telling(look: Callable[[], str | None]) -> Iterator[None]:
     """While the block runs, warn now and again of what is missing."""
-    ended = threading.Event()
 
-    def watch() -> None:
-        pause = FIRST_S
-        while not ended.wait(pause):
-            lack = look()
-            pause = FIRST_S if lack is None else AGAIN_S
-            if lack is not None:
-                _log.warning("waiting for nodes: the run needs %s", lack)
+    def tell() -> float:
+        lack = look()
+        if lack is None:
+            return FIRST_S
+        _log.warning("waiting for nodes: the run needs %s", lack)
+        return AGAIN_S
 
-    thread = threading.Thread(target=watch, name="waiting", daemon=True)
-    thread.start()
-    try:
+    with repeating(tell, name="waiting", first_s=FIRST_S):
         yield
-    finally:
-        ended.set()
-        thread.join()

@@ -38,8 +38,8 @@ def show(result: SweepResult, config: RunConfig) -> None:
     metrics = [sweep.metric, *sweep.also]
     dials = list(dict.fromkeys(name for outcome in result.outcomes for name in outcome.point))
     table = Table(title=result.name)
-    for heading in ["trial", *dials, "pairs seen", *metrics, ""]:
-        table.add_column(heading, justify="right")
+    for heading in ["trial", *dials, "pairs seen", *map(_foldable, metrics), ""]:
+        table.add_column(heading, justify="right", overflow="fold")
     sign = -1 if sweep.best_is == "max" else 1
     known = [outcome for outcome in result.outcomes if sweep.metric in outcome.metrics]
     for outcome in sorted(known, key=lambda one: (one.ending != "finished", sign * one.metrics[sweep.metric]))[:_SHOWN]:
@@ -55,6 +55,11 @@ def show(result: SweepResult, config: RunConfig) -> None:
     typer.echo(f"best: {result.best.run_name}; {len(result.outcomes)} trials are noted in {result.uri}")
 
 
+def _foldable(metric: str) -> str:
+    """`eval/things/en/top1` → "things/ en/ top1", which a narrow column breaks where a reader would."""
+    return metric.removeprefix("eval/").replace("/", "/ ")
+
+
 def show_ablation(analysis: dict[str, Any]) -> None:
     """Print a row for each arm: the mean over its trials, and its 95 % interval."""
     arms = analysis.get("ablation")
@@ -62,8 +67,8 @@ def show_ablation(analysis: dict[str, Any]) -> None:
         return
     metrics = list(next(iter(arms.values())))
     table = Table(title="ablation: mean [95 % interval]")
-    for heading in ("arm", "trials", *metrics):
-        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for heading in ("arm", "trials", *map(_foldable, metrics)):
+        table.add_column(heading, justify="left" if heading == "arm" else "right", overflow="fold")
     for arm, of_arm in arms.items():
         cells = [
             f"{mean['value']:.3f}" + ("" if mean["low"] is None else f" [{mean['low']:.3f}, {mean['high']:.3f}]")

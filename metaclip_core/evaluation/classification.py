@@ -43,6 +43,24 @@ def mean_direction(embeddings: torch.Tensor) -> torch.Tensor:
     return functional.normalize(embeddings.mean(dim=0), dim=-1)
 
 
+def among_named(labels: torch.Tensor, named: Sequence[int], num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Leave out the classes without a name, as Babel-ImageNet does.
+
+    Args:
+        labels: int64 [n, l] in [0, num_classes), or MANY_LABELS.
+        named: the classes that have a name, ascending.
+        num_classes: of the set.
+
+    Returns:
+        Which images bool [n] have a class that is named, and their labels int64 [m, l] as places in `named`.
+    """
+    place = torch.full((num_classes + 1,), MANY_LABELS)  # the last is that of MANY_LABELS
+    place[torch.tensor(named, dtype=torch.int64)] = torch.arange(len(named))
+    among = place[labels]
+    rows = (among >= 0).any(dim=1)
+    return rows, among[rows]
+
+
 def top_k_accuracy(
     image_embeddings: torch.Tensor,
     classes: torch.Tensor,

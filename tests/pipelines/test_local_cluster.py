@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -14,18 +15,20 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from mlflow import MlflowClient
 
 from pipelines.curate import load_curation
 from pipelines.errors import UserError
 from pipelines.local_cluster import LocalCluster, running
 from pipelines.metadata import import_metadata
 from tests.hosts import Host, allowed, running_network
-from tests.pipelines.test_monitoring import metrics_of_ours
+from tests.pipelines.test_monitoring import MONITORING, expressions, metrics_of_ours
 from tests.stores import free_ports
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 FIRST_TASK_S = 20
+STEPS, CHECKPOINT_EVERY = 60, 5
 METACLIP = [str(Path(sys.executable).with_name("metaclip"))]
 MODEL = "numbers"
 SECRET = secrets.token_hex(16)
@@ -136,14 +139,20 @@ def assert_no_secret(local, name):
     assert name in told
     texts = {"ray job list": told}
     texts |= {str(process): " ".join(process.cmdline()) for process in processes}
-    sessions = {found[0] for line in texts.values() if (found := re.search(r"/\S+/session_\d[\w-]+", line))}
-    assert len(sessions) > 1  # of the head and of the worker
-    logs = [file for session in sessions for file in Path(session, "logs").rglob("*") if file.is_file()]
+    logs = [file for session in sessions(processes) for file in Path(session, "logs").rglob("*") if file.is_file()]
     assert len(logs) > 20
     texts |= {str(file): file.read_text(errors="replace") for file in logs}
     for place, text in texts.items():
         assert token not in text, place
         assert SECRET not in text, place
+
+
+def sessions(processes):
+    """Ray's folders of the head and of the worker."""
+    told = [" ".join(process.cmdline()) for process in processes if process.is_running()]
+    found = {match[0] for line in told if (match := re.search(r"/\S+/session_\d[\w-]+", line))}
+    assert len(found) > 1
+    return found
 
 
 def test_job_that_fails_hands_on_its_exit_code(local, recipe):
@@ -208,6 +217,105 @@ def exported(processes):
                             )
                         )
     return names
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
+def test_prometheus_reads_every_node_and_answers_what_dashboard_and_alerts_ask(local, recipe, tmp_path):
+    discovery = [file for folder in sessions(local[2]) for file in Path(folder).glob("prom_metrics_service*.json")]
+    shipped = (MONITORING / "prometheus.yaml").read_text().replace("15s", "3s, evaluation_interval: 3s")
+    file = tmp_path / "prometheus.yaml"
+    file.write_text(re.sub(r"(?<=\{files: \[).*?(?=\])", str(discovery[0]), shipped))
+    shutil.copy(MONITORING / "alerts.yaml", tmp_path)
+    with running_prometheus(file, tmp_path / "series") as ask:
+        process = submit(local, recipe[1])
+        output, errors = process.communicate(timeout=250)
+        assert process.returncode == 0, output + errors
+        wait_for(lambda: ask("query", query="ray_metaclip_curate_rows_in_total")["result"])
+        wait_for(lambda: {target["health"] for target in ask("targets")["activeTargets"]} == {"up"})
+        assert len(ask("targets")["activeTargets"]) > 1  # the head and the worker
+        wait_for(lambda: {alert["health"] for alert in ask("rules")["groups"][0]["rules"]} == {"ok"})
+        shown = expressions(json.loads((MONITORING / "grafana.json").read_text()))
+        asked = [re.sub(r"\$\w+", "1", re.sub(r'(?<=")\$\w+', ".*", expression)) for expression in shown]
+        answers = [ask("query", query=expression) for expression in asked]
+        assert any(answer["result"] for answer in answers)
+
+
+@contextlib.contextmanager
+def running_prometheus(file, series):
+    """Prometheus with a configuration; gives a function that asks its API."""
+    [port] = free_ports(1)
+    where = [f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={series}"]
+
+    def ask(what, **parameters):
+        answer = requests.get(f"http://127.0.0.1:{port}/api/v1/{what}", params=parameters, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    log = file.with_suffix(".log")
+    with (
+        log.open("w") as said,
+        subprocess.Popen([shutil.which("prometheus"), f"--config.file={file}", *where], stderr=said) as process,
+    ):
+        try:
+            wait_for(lambda: process.poll() is not None or is_ready(port))
+            assert process.poll() is None, log.read_text()
+            yield ask
+        finally:
+            process.terminate()
+
+
+def wait_for(holds):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def is_ready(port):
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(f"http://127.0.0.1:{port}/-/ready", timeout=5).ok
+    return False
+
+
+@pytest.mark.slow
+def test_job_goes_on_after_the_head_died_and_was_started_again(home, recipe):
+    config, file = recipe
+    port, dashboard_port = free_ports(2)
+    cluster = LocalCluster(1, 5, object_store_mb=150, port=port, dashboard_port=dashboard_port, name="restarted")
+    settings = ["--set", f"training.steps={STEPS}", "--set", f"training.checkpoint_every_steps={CHECKPOINT_EVERY}"]
+    settings += ["--set", "training.log_every_steps=1", "--set", "compute.num_workers=1"]
+    with running(cluster) as environment:
+        first = submit((cluster, environment, ()), file, *settings, job="run")
+        while not list(Path(config.root).glob("runs/*/checkpoint_manager_snapshot.json")):
+            assert first.poll() is None, first.communicate()
+            time.sleep(0.1)
+        end_at_once()
+    with running(cluster) as environment:
+        errors = first.communicate(timeout=200)[1].splitlines()
+        assert first.returncode == 2, errors
+        assert any("does not answer" in line for line in errors)
+        assert errors[-1].endswith("its head was restarted: submit again, it continues")
+        again = submit((cluster, environment, ()), file, *settings, job="run")
+        output, errors = again.communicate(timeout=400)
+        assert again.returncode == 0, output + errors
+    [folder] = Path(config.root, "runs").iterdir()
+    result = json.loads((folder / "result.json").read_text())
+    assert result["samples_seen"] == STEPS * config.training.global_batch_size
+    client = MlflowClient(f"sqlite:///{config.tracking.state}/mlflow.db")
+    steps = [metric.step for metric in client.get_metric_history(result["mlflow_run_id"], "train/loss")]
+    assert set(range(CHECKPOINT_EVERY + 1, STEPS + 1)) <= set(steps)  # of those before, the last may have died untold
+    assert len(steps) < 2 * STEPS  # not from the start
+
+
+def end_at_once():
+    """Kill all processes of the cluster that this one started, the head's and all others."""
+    [nodes] = [one for one in psutil.Process().children() if "pipelines.local_cluster" in one.cmdline()]
+    below = [nodes, *nodes.children(recursive=True)]
+    for one in below:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(below, timeout=60)
 
 
 def listening(processes):

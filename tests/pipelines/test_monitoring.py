@@ -4,6 +4,8 @@ import ast
 import inspect
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,97 @@ def test_scrape_file_takes_the_alerts_along(name):
     content = yaml.safe_load((MONITORING / name).read_text(encoding="utf-8"))
     assert all((MONITORING / rules).is_file() for rules in content["rule_files"])
     assert content["scrape_configs"]
+
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
+
+
+def promtool(*arguments):
+    command = [shutil.which("promtool"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize("name", ["prometheus.yaml", "prometheus-kubernetes.yaml"])
+def test_prometheus_takes_the_scrape_file_and_the_alerts(tmp_path, name):
+    text = (MONITORING / name).read_text(encoding="utf-8")
+    text = text.replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: []")  # Debian's build knows no pods
+    (tmp_path / name).write_text(text)
+    shutil.copy(MONITORING / "alerts.yaml", tmp_path)
+    promtool("check", "config", tmp_path / name)
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("alert", "series", "after", "labels_and_summary"),
+    [
+        (
+            "TrainingStandsStill",
+            {'ray_metaclip_train_step{run="a"}': "0+1x10 10x60", 'ray_metaclip_train_step{run="b"}': "0+1x70"},
+            "60m",
+            ({"severity": "page", "run": "a"}, "a has made no step for half an hour"),
+        ),
+        (
+            "TrainingWaitsForData",
+            {
+                'ray_metaclip_train_data_wait_share{run="a"}': "0.5x60",
+                'ray_metaclip_train_data_wait_share{run="b"}': "0.1x60",
+            },
+            "40m",
+            ({"severity": "ticket", "run": "a"}, "a waits for data 50% of its time"),
+        ),
+        (
+            "LossIsNoNumber",
+            {'ray_metaclip_train_loss{run="a"}': "2 1 NaN", 'ray_metaclip_train_loss{run="b"}': "2 1 1"},
+            "2m",
+            ({"severity": "page", "run": "a"}, "the loss of a is not finite"),
+        ),
+        (
+            "LedgerGrows",
+            {
+                'ray_metaclip_ledger_open_items{run="a"}': "0+200x180",
+                'ray_metaclip_ledger_open_items{run="b"}': "20000x180",
+            },
+            "170m",
+            ({"severity": "ticket", "run": "a"}, "a begins shards and does not end them"),
+        ),
+        (
+            "CurationDropsMuch",
+            {
+                'ray_metaclip_curate_rows_dropped_total{pool="p",stage="s"}': "0+9x120",
+                'ray_metaclip_curate_rows_dropped_total{pool="p",stage="u"}': "0+1x120",
+                'ray_metaclip_curate_rows_in_total{pool="p",stage="s"}': "0+10x120",
+                'ray_metaclip_curate_rows_in_total{pool="p",stage="u"}': "0+10x120",
+            },
+            "100m",
+            ({"severity": "ticket", "pool": "p", "stage": "s"}, "stage s drops more than half of pool p"),
+        ),
+        (
+            "NodesDoNotCome",
+            {'autoscaler_pending_nodes{NodeType="gpu"}': "2x60"},
+            "40m",
+            ({"severity": "ticket", "NodeType": "gpu"}, "gpu: nodes have been asked for and do not come"),
+        ),
+        (
+            "ObjectsSpill",
+            {'ray_object_store_memory{instance="n",Location="SPILLED"}': "200000000000x60"},
+            "40m",
+            ({"severity": "ticket", "instance": "n"}, "n holds more than 100 GB of objects on its disk"),
+        ),
+    ],
+)
+def test_alert_comes_for_what_it_is_about_and_for_nothing_else(tmp_path, alert, series, after, labels_and_summary):
+    labels, summary = labels_and_summary
+    expected = {"exp_labels": labels, "exp_annotations": {"summary": summary}}
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [{"eval_time": after, "alertname": alert, "exp_alerts": [expected]}],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(MONITORING / "alerts.yaml")], "tests": [test]}))
+    promtool("test", "rules", file)
 
 
 def mlflow_documents():

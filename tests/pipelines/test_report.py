@@ -2,6 +2,7 @@ import html
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pipelines.thresholds import Thresholds
 from pipelines.training import TrainResult
 from tests.evaluation_sets import write_set
 
+SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "<img src=x onerror=alert(1)>"
 TRAINING = TrainResult(
     "demo-run", "/r/checkpoint", "/r/model", "f00d", 12_345, {"image_broken": 17, HOSTILE: 3}, 54_321
@@ -135,6 +137,11 @@ def test_panels_show_what_a_model_puts_first_and_mark_what_is_right(tmp_path):
     assert f'<div dir="auto" class="right">{html.escape(HOSTILE)}</div>' in page
     assert '<div dir="auto">no</div>' in page
     assert [value for name, value in Page(page).attributes if name == "src"] == ["data:image/jpeg;base64,AA"] * 2
+    image = ET.parse(tmp_path / "reports" / "demo-run" / "plots" / "panel-r-en.svg")  # noqa: S314 - of ours
+    texts = [element.text for element in image.iter(f"{SVG}text")]
+    assert texts == [HOSTILE, "no", "a caption"]
+    assert [element.get("font-weight") for element in image.iter(f"{SVG}text")] == ["bold", None, None]
+    assert len(list(image.iter(f"{SVG}image"))) == 2
 
 
 def test_confusions_are_drawn_and_every_plot_is_a_file_too(tmp_path):
