@@ -118,7 +118,7 @@ def write_report(
         configuration=yaml.safe_dump(without_secrets(config.model_dump(mode="json")), sort_keys=False, width=1000),
     )
     storage.write_bytes(uri, page.encode())
-    plots = {"languages": shift} if shift else {}
+    plots: dict[str, str] = {"languages": shift} if shift else {}
     plots |= {f"head and tail {curve.title}": curve.svg for curve in curves}
     plots |= {plot.title: plot.svg for plot in evaluation.plots}
     plots |= {f"confusion {plot.title}": plot.svg for plot in confusions}
