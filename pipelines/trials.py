@@ -15,15 +15,13 @@ from pipelines.errors import UserError
 from pipelines.evaluation_sets import MEAN, load_sets
 from pipelines.measures import metric_names
 from pipelines.tasks import checked_tasks
+from pipelines.validation import OF_PAIRS
 
 ARM = "arm"
 SEEN_PAIRS = "seen_pairs"
 _SECTIONS = frozenset({"seed", "metadata", "curation", "feed", "model", "training"})  # results depend on them
 _EITHER = {"curation.p": "curation.t_en", "curation.t_en": "curation.p"}
 _OF_TRAINING = frozenset({"train/loss"})
-_OF_PAIRS = frozenset(
-    {"valid/loss", *(f"valid/{way}_recall{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5))}
-)
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def _metrics(config: RunConfig) -> set[str]:
     """What a finished trial has reported."""
     names = set(_OF_TRAINING)
     if config.training.validation_rows:
-        names |= _OF_PAIRS
+        names |= OF_PAIRS
     return names.union(*(metric_names(dataset, task) for dataset, task in checked_tasks(load_sets(config))))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import ray.train
 import torch
 
+from metaclip_core.evaluation.geometry import Geometry
 from metaclip_core.evaluation.retrieval import recall_at_k
 from metaclip_core.loss import contrastive_loss
 from metaclip_core.model_folder import save_model
@@ -27,6 +29,16 @@ from pipelines.tasks import checked_tasks, pair_geometry
 CPUS = 1
 _BATCH_PAIRS = 256  # a loss is of so many pairs, whatever the run's own batch is
 _KS = (1, 5)
+_WAYS = ("image_to_text", "text_to_image")
+OF_PAIRS = frozenset(  # the metrics of held-out pairs
+    f"valid/{measure}"
+    for measure in (
+        "loss",
+        "pairs",
+        *(field.name for field in fields(Geometry)),
+        *(f"{way}_recall{k}" for way in _WAYS for k in _KS),
+    )
+)
 
 
 def validate(
@@ -44,13 +56,14 @@ def _validate(
         found = load_checkpoint(config, Path(saved), tokenizer_uri)
         save_model(found.model, found.tokenizer, Path(name))
         embedder = LocalEmbedder(name, batch_rows=config.evaluation.batch_rows, threads=config.compute.worker_threads)
-    metrics = _of_pairs(storage.read_table(held_out_uri), embedder, found.model.logit_scale.detach())
+    metrics = measure_pairs(storage.read_table(held_out_uri), embedder, found.model.logit_scale.detach())
     metrics |= measure_sets(checked_tasks(load_sets(config)), embedder, resamples=0, progress=lambda *_: None)
     board_of(run_name).post.remote({"step": step, **metrics})
     return metrics
 
 
-def _of_pairs(held_out: pa.Table, embedder: LocalEmbedder, logit_scale: torch.Tensor) -> dict[str, float]:
+def measure_pairs(held_out: pa.Table, embedder: LocalEmbedder, logit_scale: torch.Tensor) -> dict[str, float]:
+    """OF_PAIRS of a table with the columns `image` and `caption`; nothing of an empty one."""
     if not held_out.num_rows:
         return {}
     embedded = embedder.images(held_out["image"].to_pylist())
@@ -64,5 +77,6 @@ def _of_pairs(held_out: pa.Table, embedder: LocalEmbedder, logit_scale: torch.Te
     recall = recall_at_k(images, texts, torch.arange(len(images)), ks=_KS)
     metrics = {"valid/loss": statistics.fmean(losses), "valid/pairs": float(len(images))}
     metrics |= {f"valid/{measure}": value for measure, value in pair_geometry(embedded, texts).items()}
-    metrics |= {f"valid/image_to_text_recall{k}": tally.share for k, tally in recall.image_to_text.items()}
-    return metrics | {f"valid/text_to_image_recall{k}": tally.share for k, tally in recall.text_to_image.items()}
+    return metrics | {
+        f"valid/{way}_recall{k}": tally.share for way in _WAYS for k, tally in getattr(recall, way).items()
+    }

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from pipelines import storage
 from pipelines.checkpoint import load_ledger
@@ -23,6 +24,7 @@ from tests.faults import Fault, evenly, faulty
 from tests.pipelines.witnessed_run import HANG_AT
 from tests.promise import drawn_before
 from tests.stores import BUCKET
+from tests.tracking_servers import running_tracking_server
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -183,16 +185,40 @@ def test_driver_killed_and_submitted_again_with_another_number_of_workers(make_r
     assert not unregistered.exists()
 
 
-def wait_for_steps(witness, steps, process):
-    """Until some worker of the program has noted so many steps: the processes below the program."""
+def wait_for_steps(witness, steps, process, *, earlier=None):
+    """Until some worker of the program has noted so many steps: the processes below the program.
+
+    Its notes are those that are not `earlier`: without it, than now.
+    """
     deadline = time.monotonic() + 300
-    earlier = set(witness.glob("*.jsonl"))
+    earlier = set(witness.glob("*.jsonl")) if earlier is None else earlier
     while time.monotonic() < deadline and process.poll() is None:
         noted = [path.read_text().count("rows") for path in set(witness.glob("*.jsonl")) - earlier]
         if max(noted, default=0) >= steps:
             return psutil.Process(process.pid).children(recursive=True)
         time.sleep(0.1)
     pytest.fail("the run never came so far")
+
+
+@pytest.mark.slow
+def test_tracking_server_that_is_away_for_a_while(make_run, tmp_path):
+    folder, witness = tmp_path / "server", tmp_path / "witness"
+    stores = {"backend": f"sqlite:///{folder / 'mlflow.db'}", "artifacts": str(folder / "artifacts")}
+    with running_tracking_server(folder, **stores) as server:
+        config = make_run(*SETTINGS, f"tracking.uri={server.uri}", "training.log_every_steps=1")
+        command = command_of(config, witness)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            wait_for_steps(witness, 10, process)
+            server.stop()
+            wait_for_steps(witness, 80, process, earlier=set())  # training does not wait
+            server.start()
+            output, _ = process.communicate(timeout=400)
+        assert process.returncode == 0
+        result = json.loads(output.splitlines()[-1])
+        client = MlflowClient(server.uri)
+        steps = [metric.step for metric in client.get_metric_history(result["mlflow_run_id"], "train/loss")]
+        assert steps == list(range(1, STEPS + 1))
+        assert client.get_run(result["mlflow_run_id"]).info.status == "FINISHED"
 
 
 @pytest.fixture
