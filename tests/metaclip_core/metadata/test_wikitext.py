@@ -89,8 +89,8 @@ WORD = st.text("abcé東", min_size=1, max_size=4)
 INLINE = st.recursive(
     WORD,
     lambda inner: st.one_of(
-        inner.map("''{}''".format),
-        inner.map("'''{}'''".format),
+        inner.map(lambda text: f"''{text.replace(chr(39), '')}''"),  # italics in italics end them
+        inner.map(lambda text: f"'''{text.replace(chr(39), '')}'''"),
         st.tuples(WORD, inner).map("[[{0[0]}|{0[1]}]]".format),
         inner.map("<i>{}</i>".format),
         inner.map("{{{{t|{}}}}}".format),
