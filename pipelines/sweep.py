@@ -262,6 +262,7 @@ def _run(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the command line draws its own
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupted sweep ends as every command does
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses the loggers' files
     tune_uri = storage.join(uri, _TUNE)
     filesystem, path = storage.resolve(tune_uri)
     filesystem.create_dir(path, recursive=True)

@@ -174,6 +174,19 @@ def test_wrong_token_is_told(local, recipe, tmp_path):
 
 
 @pytest.mark.slow
+def test_training_whose_gpus_never_come_says_what_it_waits_for(local, recipe):
+    assert submit(local, recipe[1]).communicate(timeout=250)
+    may_grow = 'compute.nodes=[{"cpus": 8, "count": 2}, {"cpus": 8, "gpus": 1, "count": 1}]'
+    settings = ["--set", may_grow, "--set", "compute.num_workers=1", "--set", "compute.use_gpu=true"]
+    process = submit(local, recipe[1], *settings, job="train")
+    name = next(found[1] for line in process.stderr if (found := re.search(r"metaclip: (\S+) submitted", line)))
+    assert any("waiting for nodes: the run needs 1 GPU (there are 0)" in line for line in process.stdout)
+    ask_ray(local, "job", "stop", name)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode != 0, errors
+
+
+@pytest.mark.slow
 def test_plain_ray_job_submit_works(local, recipe):
     root = Path(__file__).parents[2]
     program = ["--", "python", "-m", "ray_jobs.curate", "--recipe", str(recipe[1]), "--json"]
