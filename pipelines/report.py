@@ -124,7 +124,7 @@ def write_report(
     plots |= {f"confusion {plot.title}": plot.svg for plot in confusions}
     plots |= {f"panel {one['dataset']} {one['language']}": _panel(one) for one in views.get("panels", [])}
     for title, svg in plots.items():
-        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        name = re.sub(r"\W+", "-", title.lower()).strip("-")
         storage.write_bytes(storage.join(posixpath.dirname(uri), "plots", f"{name}.svg"), str(svg).encode())
     return uri
 

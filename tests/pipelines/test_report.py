@@ -144,6 +144,13 @@ def test_panels_show_what_a_model_puts_first_and_mark_what_is_right(tmp_path):
     assert len(list(image.iter(f"{SVG}image"))) == 2
 
 
+def test_sets_whose_names_have_no_latin_letters_keep_files_apart(tmp_path):
+    panels = [{"dataset": name, "language": "ja", "captions_of": [], "pictures_of": []} for name in ["数", "色"]]
+    written(tmp_path, views={"panels": panels})
+    plots = tmp_path / "reports" / "demo-run" / "plots"
+    assert {file.name for file in plots.glob("panel-*")} == {"panel-数-ja.svg", "panel-色-ja.svg"}
+
+
 def test_confusions_are_drawn_and_every_plot_is_a_file_too(tmp_path):
     found = {"dataset": HOSTILE, "language": "en", "classes": ["one", HOSTILE], "counts": [[3, 1], [0, 0]]}
     page = written(tmp_path, views={"confusions": [found | {"num_classes": 7}]})[1]
