@@ -5,21 +5,24 @@
 with the compute N of a pair and the pairs D seen; N₀ and D₀ are the geometric means of what was tried, so that a and b
 are errors too. Two model sizes tell a slope and no curve: with two the term of N is −c · ln(N / N₀), which is not to be
 carried to a third size. With one it is not there.
+
+Intervals are those of laws fitted to what the same trainings might have come to (a parametric bootstrap). They hold too
+where a parameter lies at the end of its range, as the floor does of trainings too short to show one.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
 CONFIDENCE = 0.95
+_TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 _STEEPEST = 3.0
 _BOUNDS = {
     "floor": (0.0, 1.0),
@@ -30,10 +33,13 @@ _BOUNDS = {
     "c": (-1.0, 1.0),
 }
 _OF_SIZES = {1: (), 2: ("c",), 3: ("a", "alpha")}  # parameters, by how many sizes there are; 3: or more
-_DRAWS = 2_000
+_SCALE_OF = {"beta": "b", "alpha": "a"}  # where the scale may be nothing, its exponent may be anything
+_DRAWS = 400
 _REACH = 1_000.0  # how far beyond the largest training a crossing is looked for
 _STEPS = 400
-_EDGE = 1e-6
+_EDGE = 1e-3  # nearer to the end of a parameter's range is at it
+_INSIDE = 1e-6
+_DIGITS = 12  # scipy comes as near to a bound as it can, and no nearer
 
 Floats = NDArray[np.float64]
 
@@ -65,29 +71,94 @@ class Interval:
 class Law:
     """A fitted law: `floor, b, β`, with two sizes `c`, with more `a, α`."""
 
-    flop_scale: float
-    pairs_scale: float
     names: tuple[str, ...]
     values: Floats
-    covariance: Floats | None  # None: not identifiable
-    freedom: int  # trainings less parameters
-    most_pairs: float  # of any training
+    points: Floats  # FLOP of a pair and pairs, of each training
+    flop_scale: float
+    pairs_scale: float
+    noise: float | None  # standard deviation of a training's error; None: as many parameters as trainings
+
+    @property
+    def most_pairs(self) -> float:
+        """Of any training."""
+        return float(self.points[:, 1].max())
 
     def parameters(self) -> dict[str, Interval]:
-        """Each with its interval."""
-        return {
-            name: _interval(float(value), None if self.covariance is None else self.covariance[i, i], self.freedom)
-            for i, (name, value) in enumerate(zip(self.names, self.values, strict=True))
-        }
+        """Each with its interval; it identifies nothing where it reaches the end of a range, but for a floor of 0."""
+        intervals = {name: self._of_parameter(name) for name in self.names}
+        for name, scale in _SCALE_OF.items():
+            if name in intervals and not intervals[scale].is_identified:
+                intervals[name] = Interval(intervals[name].value, None, None)
+        return intervals
 
     def error(self, flop: float, pairs: float) -> Interval:
-        """What a training of this size would come to, by the delta method; the noise of one training is not in it."""
+        """What a training of this size would come to; the noise of one training is not in it."""
         point = np.array([[flop, pairs]])
-        value = float(_errors(point, self.values, self)[0])
-        if self.covariance is None:
+        value = float(self.errors(point)[0])
+        if self.noise is None:
             return Interval(value, None, None)
-        gradient = optimize.approx_fprime(self.values, lambda values: _errors(point, values, self)[0], 1e-7)
-        return _interval(value, float(gradient @ self.covariance @ gradient), self.freedom)
+        return _interval(value, self.drawn_errors(point)[:, 0])
+
+    def errors(self, points: Floats) -> Floats:
+        """At points (n, 2) of FLOP and pairs: (n,)."""
+        return self._errors(points, self.values)
+
+    def drawn_errors(self, points: Floats) -> Floats:
+        """By each of the laws that the noise leaves possible: (draws, n).
+
+        Raises:
+            ValueError: as many parameters as trainings leave everything possible.
+        """
+        return np.stack([self._errors(points, values) for values in self._drawn])
+
+    def fitted(self, errors: Floats, starts: Sequence[Floats]) -> Floats:
+        """The parameters of least squares if the trainings had come to `errors`."""
+        found = [
+            optimize.least_squares(
+                lambda values: self._errors(self.points, values) - errors, start, bounds=self._bounds, x_scale="jac"
+            )
+            for start in starts
+        ]
+        best = min(found, key=lambda one: float(one.cost))
+        return np.asarray(np.round(best.x, _DIGITS), np.float64)
+
+    @cached_property
+    def _drawn(self) -> Floats:
+        """Of trainings drawn anew, (draws, parameters); the noise too is as uncertain as so few trainings leave it."""
+        if self.noise is None:
+            raise ValueError("as many parameters as trainings leave everything possible")
+        errors = self.errors(self.points)
+        freedom = len(errors) - len(self.names)
+        generator = np.random.default_rng(errors.view(np.uint32))  # other trainings, other noise
+        noise = self.noise * np.sqrt(freedom / generator.chisquare(freedom, size=(_DRAWS, 1)))
+        drawn = errors + noise * generator.standard_normal((_DRAWS, len(errors)))
+        return np.stack([self.fitted(one, [self.values]) for one in drawn])
+
+    @property
+    def _bounds(self) -> tuple[Floats, Floats]:
+        low, high = zip(*(_BOUNDS[name] for name in self.names), strict=True)
+        return np.array(low), np.array(high)
+
+    def _of_parameter(self, name: str) -> Interval:
+        place = self.names.index(name)
+        value = float(self.values[place])
+        if self.noise is None:
+            return Interval(value, None, None)
+        low, high = np.quantile(self._drawn[:, place], _TAILS).tolist()
+        least, most = _BOUNDS[name]
+        if most - high < _EDGE or (low - least < _EDGE and name != "floor"):
+            return Interval(value, None, None)
+        return Interval(value, low, high)
+
+    def _errors(self, points: Floats, values: Floats) -> Floats:
+        floor, size, slope = values[:3]
+        errors = floor + size * (points[:, 1] / self.pairs_scale) ** -slope
+        size_of = points[:, 0] / self.flop_scale
+        if "a" in self.names:
+            errors = errors + values[3] * size_of ** -values[4]
+        elif "c" in self.names:
+            errors = errors - values[3] * np.log(size_of)
+        return np.asarray(errors, np.float64)
 
 
 def fit(observations: Sequence[Observation]) -> Law:
@@ -101,118 +172,54 @@ def fit(observations: Sequence[Observation]) -> Law:
     if len(set(points[:, 1])) < 3:  # noqa: PLR2004 - a floor, a size and a slope
         raise ValueError("a law needs at least three different numbers of seen pairs")
     names = ("floor", "b", "beta", *_OF_SIZES[min(len(set(points[:, 0])), 3)])
-    law = Law(
-        flop_scale=float(np.exp(np.log(points[:, 0]).mean())),
-        pairs_scale=float(np.exp(np.log(points[:, 1]).mean())),
-        names=names,
-        values=np.zeros(len(names)),
-        covariance=None,
-        freedom=len(errors) - len(names),
-        most_pairs=float(points[:, 1].max()),
-    )
-    low, high = _bounds(names)
-    best = min(
-        (
-            optimize.least_squares(
-                lambda values: _errors(points, values, law) - errors, start, bounds=(low, high), x_scale="jac"
-            )
-            for start in _starts(errors, names)
-        ),
-        key=lambda found: float(found.cost),
-    )
-    covariance = _covariance(best, low, high, law.freedom)
-    return Law(law.flop_scale, law.pairs_scale, names, best.x, covariance, law.freedom, law.most_pairs)
+    flop_scale, pairs_scale = np.exp(np.log(points).mean(axis=0)).tolist()
+    law = Law(names, np.zeros(len(names)), points, flop_scale, pairs_scale, noise=None)
+    law = replace(law, values=law.fitted(errors, _starts(errors, names)))
+    freedom = len(errors) - len(names)
+    if freedom < 1:
+        return law
+    return replace(law, noise=float(np.sqrt(np.square(law.errors(points) - errors).sum() / freedom)))
 
 
-def crossing(one: Law, other: Law, *, flop: float, from_pairs: float, seed: int = 0) -> Interval | None:
+def crossing(one: Law, other: Law, *, flop: float, from_pairs: float) -> Interval | None:
     """The fewest pairs at which `one` errs no more than `other`, for a model size; None: at none in reach.
 
     The interval is that of crossings of laws drawn from both fits; it is not finite where too many of them never cross.
     """
     pairs = np.geomspace(from_pairs, _REACH * max(one.most_pairs, other.most_pairs), _STEPS)
     points = np.column_stack([np.full(_STEPS, flop), pairs])
-    value = _first(points, _errors(points, one.values, one) - _errors(points, other.values, other))
-    if value is None:
+    value = _first(pairs, one.errors(points) - other.errors(points))
+    if not math.isfinite(value):
         return None
-    if one.covariance is None or other.covariance is None:
+    if one.noise is None or other.noise is None:
         return Interval(value, None, None)
-    generator = np.random.default_rng(seed)
-    drawn = [
-        _first(points, _errors(points, mine, one) - _errors(points, theirs, other))
-        for mine, theirs in zip(_drawn(one, generator), _drawn(other, generator), strict=True)
-    ]
-    ends = np.quantile([math.inf if found is None else found for found in drawn], _tails(), method="nearest")
-    if not np.isfinite(ends).all():
-        return Interval(value, None, None)
-    return Interval(value, float(ends[0]), float(ends[1]))
-
-
-def _errors(points: Floats, values: Floats, law: Law) -> Floats:
-    floor, size, slope = values[:3]
-    errors = floor + size * (points[:, 1] / law.pairs_scale) ** -slope
-    size_of = points[:, 0] / law.flop_scale
-    if "a" in law.names:
-        errors = errors + values[3] * size_of ** -values[4]
-    elif "c" in law.names:
-        errors = errors - values[3] * np.log(size_of)
-    return np.asarray(errors, np.float64)
-
-
-def _bounds(names: Sequence[str]) -> tuple[Floats, Floats]:
-    low, high = zip(*(_BOUNDS[name] for name in names), strict=True)
-    return np.array(low), np.array(high)
+    drawn = one.drawn_errors(points) - other.drawn_errors(points)
+    return _interval(value, np.array([_first(pairs, difference) for difference in drawn]))
 
 
 def _starts(errors: Floats, names: Sequence[str]) -> list[Floats]:
-    spread = max(float(errors.max() - errors.min()), _EDGE)
+    spread = max(float(errors.max() - errors.min()), _INSIDE)
     found = []
-    for floor in (_EDGE, float(errors.min()) / 2, float(errors.min()) * 0.95):
+    for floor in (_INSIDE, float(errors.min()) / 2, float(errors.min()) * 0.95):
         for slope in (0.1, 0.3, 0.9):
             start = {"floor": floor, "b": spread, "beta": slope, "a": spread / 2, "alpha": slope, "c": 0.0}
-            found.append(np.clip(np.array([start[name] for name in names]), _EDGE, 1 - _EDGE))
+            found.append(np.clip(np.array([start[name] for name in names]), _INSIDE, 1 - _INSIDE))
     return found
 
 
-def _covariance(found: Any, low: Floats, high: Floats, freedom: int) -> Floats | None:  # noqa: ANN401 - scipy's result
-    """Of the parameters, or None where a bound holds one of them or the trainings leave one open."""
-    at_a_bound = (found.x - low < _EDGE) | (high - found.x < _EDGE)
-    if freedom < 1 or at_a_bound.any():
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            inverse = np.linalg.inv(found.jac.T @ found.jac)
-        except (np.linalg.LinAlgError, RuntimeWarning):
-            return None
-    covariance = inverse * 2 * found.cost / freedom
-    return covariance if np.isfinite(covariance).all() and (np.diag(covariance) >= 0).all() else None
+def _interval(value: float, drawn: Floats) -> Interval:
+    low, high = np.quantile(drawn, _TAILS, method="nearest").tolist()  # some may be infinite
+    return Interval(value, low, high) if math.isfinite(high) else Interval(value, None, None)
 
 
-def _interval(value: float, variance: float | None, freedom: int) -> Interval:
-    if variance is None or not math.isfinite(variance):
-        return Interval(value, None, None)
-    reach = float(stats.t.ppf(_tails()[1], freedom)) * math.sqrt(max(0.0, variance))
-    return Interval(value, value - reach, value + reach)
-
-
-def _drawn(law: Law, generator: np.random.Generator) -> Floats:
-    """Parameters as the fit leaves them open, within what a law can be."""
-    drawn = generator.multivariate_normal(law.values, law.covariance, size=_DRAWS)  # type: ignore[arg-type] # known
-    return np.asarray(np.clip(drawn, *_bounds(law.names)))
-
-
-def _first(points: Floats, difference: Floats) -> float | None:
-    """The pairs where it first is not positive, between points on a straight line over their logarithm."""
+def _first(pairs: Floats, difference: Floats) -> float:
+    """The pairs where it first is not positive, between points on a straight line over their logarithm; or infinity."""
     found = np.flatnonzero(difference <= 0)
     if not len(found):
-        return None
+        return math.inf
     end = int(found[0])
     if not end:
-        return float(points[0, 1])
+        return float(pairs[0])
     before, after = difference[end - 1], difference[end]
-    logs = np.log(points[end - 1 : end + 1, 1])
+    logs = np.log(pairs[end - 1 : end + 1])
     return float(np.exp(logs[0] + (logs[1] - logs[0]) * before / (before - after)))
-
-
-def _tails() -> tuple[float, float]:
-    return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2

@@ -96,7 +96,7 @@ def scaling(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
                 "metric": metric,
                 "group": group,
                 "dial": dial,
-                "trainings": law.freedom + len(law.names),
+                "trainings": len(law.points),
                 "parameters": {name: _told(value) for name, value in law.parameters().items()},
             }
             for (metric, group, dial), law in laws.items()

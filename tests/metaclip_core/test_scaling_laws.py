@@ -55,12 +55,24 @@ def test_model_that_does_worse_for_being_larger_is_told():
     assert fit(turned).parameters()["c"].high < 0
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
-    laws = [fit(law_of(0.1, 0.2, 0.5, noise=0.004, seed=seed, repeats=3)) for seed in range(120)]
-    truth = 0.1 + 0.2 * 10**-0.5
-    held = [found.low is None or found.low <= truth <= found.high for found in (law.error(1e6, 1e6) for law in laws)]
-    assert 0.85 <= np.mean(held) <= 1.0
-    assert np.mean([law.error(1e6, 1e6).is_identified for law in laws]) > 0.5
+@pytest.mark.parametrize("floor", [0.1, 0.0])
+def test_intervals_hold_the_truth_as_often_as_they_say(floor):
+    laws = [fit(law_of(floor, 0.2, 0.5, noise=0.004, seed=seed, repeats=3)) for seed in range(60)]
+    truth = floor + 0.2 * 10**-0.5
+    found = [law.error(1e6, 1e6) for law in laws]
+    assert 0.85 <= np.mean([one.low <= truth <= one.high for one in found]) <= 1.0
+    assert np.median([one.high - one.low for one in found]) < 0.02
+
+
+def test_trainings_too_short_to_show_a_floor_bound_it_and_what_they_predict():
+    law = fit(law_of(0.0, 0.7, 0.1, flops=(2.5e5, 1e6), noise=0.01))
+    floor = law.parameters()["floor"]
+    assert floor.low == 0
+    assert 0.2 < floor.high < 0.7
+    near, far = law.error(1e6, 2e6), law.error(1e6, 1e9)
+    assert near.low <= 0.7 * 20**-0.1 <= near.high
+    assert far.low <= 0.7 * 1e4**-0.1 <= far.high
+    assert far.high - far.low > 3 * (near.high - near.low)
 
 
 def test_as_many_parameters_as_trainings_identify_nothing():
