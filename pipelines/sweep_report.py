@@ -130,7 +130,8 @@ def _crossings(metrics: Sequence[str], found: Sequence[Study]) -> list[dict[str,
         for preset in _presets(found):
             at = crossing(worldwide, english, flop=flop_of_pair(SHAPES[preset]), from_pairs=least)
             pairs: Any = _OUT_OF_REACH if at is None else _told(at)
-            told.append({"metric": metric, "dial": dial, "model": str(preset), "english_pairs": pairs})
+            where = {"metric": metric, "dial": dial, "model": str(preset), "fewest_tried": least}
+            told.append({**where, "english_pairs": pairs})
     return told
 
 

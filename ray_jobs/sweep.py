@@ -47,6 +47,8 @@ def show(result: SweepResult, config: RunConfig) -> None:
         point = [str(outcome.point.get(name, "")) for name in dials]
         ending = "" if outcome.ending == "finished" else str(outcome.ending)
         table.add_row(str(outcome.number), *point, f"{outcome.samples_seen:,}", *values, ending)
+    if len(known) > _SHOWN:
+        table.add_row("…", f"{len(known) - _SHOWN} more")
     Console().print(table)
     for show_analysis in (show_ablation, show_scaling):
         show_analysis(result.analysis)
@@ -83,7 +85,8 @@ def show_scaling(analysis: dict[str, Any]) -> None:
     scaling = analysis.get("scaling")
     if not scaling:
         return
-    table = Table(title="error = floor + a (N/N0)^-alpha + b (D/D0)^-beta, 95 % intervals")
+    of_size = "- c ln(N/N0)" if any("c" in law["parameters"] for law in scaling["laws"]) else "+ a (N/N0)^-alpha"
+    table = Table(title=f"error = floor + b (D/D0)^-beta {of_size}, 95 % intervals")
     for heading in ("metric", "group", "dial", "parameter", "value", "interval"):
         table.add_column(heading)
     for law in scaling["laws"]:
@@ -92,7 +95,7 @@ def show_scaling(analysis: dict[str, Any]) -> None:
     Console().print(table)
     for crossing in scaling["worldwide_stops_costing_english"]:
         pairs = crossing["english_pairs"]
-        told = pairs if isinstance(pairs, str) else f"{pairs['value']:,.0f} English pairs, {_interval(pairs)}"
+        told = pairs if isinstance(pairs, str) else _english_pairs(pairs, crossing["fewest_tried"])
         where = f"{crossing['metric']}, {crossing['model']}, {crossing['dial']}"
         typer.echo(f"worldwide stops costing English ({where}): {told}")
     recommendation = scaling["recommendation"]
@@ -104,9 +107,14 @@ def show_scaling(analysis: dict[str, Any]) -> None:
             typer.echo(f"{rank}: {one['model']}, {one['dial']}, {one['seen_pairs']:,} pairs: {error}; {beyond}")
 
 
-def _interval(found: dict[str, Any]) -> str:
+def _english_pairs(found: dict[str, Any], fewest_tried: float) -> str:
+    already = "already with the fewest tried, " if found["value"] <= fewest_tried else ""
+    return f"{already}{found['value']:,.0f} English pairs, {_interval(found, ',.0f')}"
+
+
+def _interval(found: dict[str, Any], form: str = ".3g") -> str:
     interval = found["interval"]
-    return interval if isinstance(interval, str) else f"[{interval[0]:.3g}, {interval[1]:.3g}]"
+    return interval if isinstance(interval, str) else f"[{interval[0]:{form}}, {interval[1]:{form}}]"
 
 
 def summary(result: SweepResult) -> dict[str, object]:

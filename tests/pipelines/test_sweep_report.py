@@ -103,6 +103,15 @@ def test_worldwide_that_always_costs_english_is_said_to(monkeypatch):
     assert {one["english_pairs"] for one in told} == {"none in reach"}
 
 
+def test_worldwide_that_never_costs_english_is_said_to(monkeypatch):
+    monkeypatch.setitem(SIZES, "worldwide", 0.25)
+    config = config_of()
+    told = scaling(config, studies(config, noise=1e-4))["worldwide_stops_costing_english"]
+    for one in told:
+        assert one["fewest_tried"] == ENGLISH_SHARE * PAIRS[0]
+        assert one["english_pairs"]["value"] == pytest.approx(one["fewest_tried"])
+
+
 def test_ablation_has_the_mean_of_each_arm_with_its_interval():
     config = config_of(analysis="ablation")
     values = {"English only": [0.5, 0.6, 0.7], "worldwide": [0.4]}
