@@ -11,14 +11,16 @@ import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.typing import LineStyleType
 from numpy.typing import ArrayLike
 
 from metaclip_core.balancing import head_tail
@@ -46,7 +48,10 @@ _LABEL_WIDTH = 72.0
 _NAME_WIDTH = 92.0  # of a class
 _WIDE_LABEL_CHARS = 30
 _WIDE_LABEL_WIDTH = 187.0
-_LAW_HEIGHT = 230.0
+_LAW_HEIGHT = 240.0
+_GROUPS = ("head", "tail", "muted", "text")
+_SIZES: tuple[tuple[str, LineStyleType], ...] = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
+_MAX_TRIED = 6
 _UNIT = 72  # units of the SVG in an inch
 _RC: dict[Any, Any] = {
     "svg.hashsalt": "worldwide-clip",
@@ -56,6 +61,13 @@ _RC: dict[Any, Any] = {
     "font.sans-serif": ["DejaVu Sans", "sans-serif"],
 }
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+class Curve(NamedTuple):
+    """Points and the line through them, empty where there is none, each of (pairs, error)."""
+
+    points: Sequence[tuple[float, float]]
+    line: Sequence[tuple[float, float]]
 
 
 def entry_curve(counts: ArrayLike, *, t: int, max_rank: int, max_count: int) -> str:
@@ -216,35 +228,51 @@ def confusion_matrix(shares: ArrayLike, names: Sequence[str]) -> str:
         return _svg(figure)
 
 
-def law_curves(
-    curves: Mapping[str, tuple[Sequence[tuple[float, float]], Sequence[tuple[float, float]]]], *, label: str
-) -> str:
-    """Trainings as points and laws as lines, over pairs seen on a logarithmic axis.
+def law_curves(panels: Mapping[str, Mapping[tuple[str, str], Curve]], *, label: str) -> str:
+    """Trainings as points and laws as lines, over pairs seen on a logarithmic axis; panels share both axes.
 
     Args:
-        curves: name → points and line, each of (pairs, error).
+        panels: title → (group, size) → a curve; a group is a colour, a size is a marker and a dash.
         label: of the axis of errors.
     """
-    styles = list(itertools.product(("head", "tail", "muted", "text"), ("-", "--", ":")))
+    keys = list(dict.fromkeys(key for curves in panels.values() for key in curves))
+    colours = dict(zip(dict.fromkeys(group for group, _ in keys), itertools.cycle(_GROUPS), strict=False))
+    shapes = dict(zip(dict.fromkeys(size for _, size in keys), itertools.cycle(_SIZES), strict=False))
+    tried = sorted({pairs for curves in panels.values() for curve in curves.values() for pairs, _ in curve.points})
+    ticks = tried[:: -(-len(tried) // _MAX_TRIED) or 1]
+    key_height = _ROW * len(keys) + 6
+    height = _LAW_HEIGHT * len(panels) + key_height
     with mpl.rc_context(_RC):
-        figure, axes = _panel(_LAW_HEIGHT + 14 * len(curves), left=46, right=12, top=12 + 14 * len(curves), bottom=38)
-        axes.set(xscale="log")
-        axes.set_xlabel("pairs seen", color=_COLOURS["muted"])
-        axes.set_ylabel(_ascii(label), color=_COLOURS["muted"])
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _compact(value)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.grid(color=_COLOURS["rule"], linewidth=0.6)
-        for place, ((name, (points, line)), (colour, style)) in enumerate(
-            zip(curves.items(), itertools.cycle(styles), strict=False)
-        ):
-            if points:
-                axes.plot(*zip(*points, strict=True), "o", markersize=4.5, color=_COLOURS[colour])
-            if line:
-                axes.plot(*zip(*line, strict=True), color=_COLOURS[colour], linestyle=style, linewidth=1.5)
-            axes.annotate(
-                f"{'●'} {_ascii(name)}", (0, 1), xycoords="axes fraction",
-                xytext=(0, 6 + 14 * (len(curves) - 1 - place)), textcoords="offset points", color=_COLOURS[colour],
-            )  # fmt: skip
+        figure = _figure(height)
+        first: Axes | None = None
+        for place, (title, curves) in enumerate(panels.items()):
+            above = key_height + _LAW_HEIGHT * place
+            axes = _axes(
+                figure, left=46, right=12, top=above + 22, bottom=height - above - _LAW_HEIGHT + 38, shared=first
+            )
+            first = first or axes
+            axes.set_title(_ascii(title), loc="left", fontsize=_FONT, color=_COLOURS["text"])
+            axes.set(xscale="log")
+            axes.set_xticks(ticks, [_compact(pairs) for pairs in ticks])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+            axes.set_xlabel("pairs seen", color=_COLOURS["muted"])
+            axes.set_ylabel(_ascii(label), color=_COLOURS["muted"])
+            axes.grid(color=_COLOURS["rule"], linewidth=0.6)
+            for (group, size), curve in curves.items():
+                marker, dash = shapes[size]
+                axes.plot(*_across(curve.points), marker, markersize=4.5, color=_COLOURS[colours[group]])
+                axes.plot(*_across(curve.line), linestyle=dash, linewidth=1.5, color=_COLOURS[colours[group]])
+        key = [
+            Line2D(
+                [], [], label=_ascii(f"{group}, {size}"), marker=shapes[size][0], linestyle=shapes[size][1],
+                markersize=4.5, linewidth=1.5, color=_COLOURS[colours[group]],
+            )
+            for group, size in keys
+        ]  # fmt: skip
+        figure.legend(
+            handles=key, loc="upper left", frameon=False, borderaxespad=0.3, handlelength=3, labelcolor=_COLOURS["text"]
+        )
         return _svg(figure)
 
 
@@ -303,15 +331,30 @@ def curse_paths(paths: Mapping[str, Sequence[tuple[float, float]]]) -> str:
 
 
 def _panel(height: float, *, left: float, right: float, top: float, bottom: float) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; margins in units, for nothing here may depend on the width of a font."""
+    """A figure with one pair of axes."""
+    figure = _figure(height)
+    return figure, _axes(figure, left=left, right=right, top=top, bottom=bottom)
+
+
+def _figure(height: float) -> Figure:
     figure = Figure(figsize=(_WIDTH / _UNIT, height / _UNIT), dpi=_UNIT)
     figure.patch.set_visible(False)
+    return figure
+
+
+def _axes(figure: Figure, *, left: float, right: float, top: float, bottom: float, shared: Axes | None = None) -> Axes:
+    """A pair of axes; margins in units, for nothing here may depend on the width of a font."""
+    height = figure.get_figheight() * _UNIT
     inside = (left / _WIDTH, bottom / height, 1 - (left + right) / _WIDTH, 1 - (top + bottom) / height)
-    axes = figure.add_axes(inside, facecolor="none")
+    axes = figure.add_axes(inside, facecolor="none", sharex=shared, sharey=shared)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelcolor=_COLOURS["muted"])
     axes.set_axisbelow(True)
-    return figure, axes
+    return axes
+
+
+def _across(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def _language_panel(languages: list[str], *, right: float, top: float, bottom: float) -> tuple[Figure, Axes]:

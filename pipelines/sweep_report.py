@@ -16,7 +16,7 @@ import numpy as np
 
 from metaclip_core.balancing import ENGLISH
 from metaclip_core.intervals import Mean, mean_of
-from metaclip_core.plots import interval_rows, law_curves
+from metaclip_core.plots import Curve, interval_rows, law_curves
 from metaclip_core.scaling_laws import CONFIDENCE, Interval, Law, Observation, crossing, fit
 from metaclip_core.shapes import SHAPES, Preset, flop_of_pair
 from pipelines import storage
@@ -192,7 +192,7 @@ def scaling_plots(config: RunConfig, found: Sequence[Study]) -> dict[str, str]:
     """A plot for each metric, as SVG by file name: trainings, and the laws through them."""
     plots = {}
     for metric in [config.sweep.metric, *config.sweep.also]:
-        curves = {}
+        panels: dict[str, dict[tuple[str, str], Curve]] = {}
         for group, dial, preset in sorted({(one.group, one.dial, one.config.model.preset) for one in found}):
             of_law = _of(found, group, dial)
             mine = [one for one in of_law if one.config.model.preset == preset]
@@ -200,8 +200,8 @@ def scaling_plots(config: RunConfig, found: Sequence[Study]) -> dict[str, str]:
             law = _law(of_law, metric, Pairs.ALL)
             over = np.geomspace(min(points)[0], max(points)[0], _LINE_POINTS).tolist()
             line = [(pairs, law.error(mine[0].flop, pairs).value) for pairs in over] if law else []
-            curves[f"{group}, {preset}, {dial}"] = points, line
-        plots[_file(metric)] = law_curves(curves, label=f"error of {metric}")
+            panels.setdefault(dial, {})[group, preset] = Curve(points, line)
+        plots[_file(metric)] = law_curves(panels, label=f"error of {metric}")
     return plots
 
 

@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from metaclip_core.plots import entry_curve, language_bars, share_shift
+from metaclip_core.plots import Curve, entry_curve, language_bars, law_curves, share_shift
 
 COUNTS = np.array([0, 1, 2, 3, 94])
 
@@ -62,3 +62,22 @@ def test_plots_of_the_same_input_have_the_same_bytes():
 def test_plots_take_their_colours_from_the_page():
     assert 'style="fill: #' not in curve()
     assert "var(--plot-head, #" in curve()
+
+
+def test_law_curves_have_a_panel_for_each_dial_and_one_key_for_all():
+    panels = {
+        "p = 0.1": {("worldwide", "mini"): Curve([(1_000, 0.5), (2_000, 0.4)], [(1_000, 0.5), (2_000, 0.4)])},
+        "p = 0.2": {("worldwide", "mini"): Curve([(4_000, 0.3)], []), ("english", "tiny"): Curve([(1_000, 0.6)], [])},
+    }
+    found = texts(law_curves(panels, label="error"))
+    assert [text for text in found if text in {"p = 0.1", "p = 0.2", "1k", "2k", "4k"}] == [
+        *("1k", "2k", "4k", "p = 0.1"),
+        *("1k", "2k", "4k", "p = 0.2"),
+    ]
+    assert found[-2:] == ["worldwide, mini", "english, tiny"]
+
+
+def test_law_curves_of_many_sizes_keep_few_ticks():
+    points = [(1_000.0 * 2**step, 0.5) for step in range(20)]
+    found = texts(law_curves({"p": {("worldwide", "mini"): Curve(points, [])}}, label="error"))
+    assert sum(text.endswith(("k", "M")) for text in found) == 5
