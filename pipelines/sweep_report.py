@@ -198,8 +198,11 @@ def scaling_plots(config: RunConfig, found: Sequence[Study]) -> dict[str, str]:
             mine = [one for one in of_law if one.config.model.preset == preset]
             points = [(float(one.outcome.samples_seen), 1 - one.outcome.metrics[metric]) for one in mine]
             law = _law(of_law, metric, Pairs.ALL)
-            over = np.geomspace(min(points)[0], max(points)[0], _LINE_POINTS).tolist()
-            line = [(pairs, law.error(mine[0].flop, pairs).value) for pairs in over] if law else []
+            line = []
+            if law:
+                pairs = np.geomspace(min(points)[0], max(points)[0], _LINE_POINTS)
+                errors = law.errors(np.column_stack([np.full(_LINE_POINTS, mine[0].flop), pairs]))
+                line = list(zip(pairs.tolist(), errors.tolist(), strict=True))
             panels.setdefault(dial, {})[group, preset] = Curve(points, line)
         plots[_file(metric)] = law_curves(panels, label=f"error of {metric}")
     return plots

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipelines.sweep import SweepResult
 
 _SHOWN = 20
+_TERMS_OF_SIZE = {"a": " + a (N/N0)^-alpha", "c": " - c ln(N/N0)"}
 
 
 def command(
@@ -85,8 +86,9 @@ def show_scaling(analysis: dict[str, Any]) -> None:
     scaling = analysis.get("scaling")
     if not scaling:
         return
-    of_size = "- c ln(N/N0)" if any("c" in law["parameters"] for law in scaling["laws"]) else "+ a (N/N0)^-alpha"
-    table = Table(title=f"error = floor + b (D/D0)^-beta {of_size}, 95 % intervals")
+    names = {name for law in scaling["laws"] for name in law["parameters"]}
+    of_size = "".join(term for name, term in _TERMS_OF_SIZE.items() if name in names)
+    table = Table(title=f"error = floor + b (D/D0)^-beta{of_size}, 95 % intervals")
     for heading in ("metric", "group", "dial", "parameter", "value", "interval"):
         table.add_column(heading)
     for law in scaling["laws"]:

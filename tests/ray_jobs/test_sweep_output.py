@@ -1,3 +1,5 @@
+import pytest
+
 from pipelines.config import build_config
 from pipelines.sweep import SweepResult
 from pipelines.sweep_notes import Ending, Outcome
@@ -58,7 +60,15 @@ def test_a_study_tells_its_law_where_worldwide_costs_nothing_and_what_to_take(ca
         "recommended for 5e+13 FLOP: mini, p = 0.1, 2,000,000 pairs: error 0.500, [0.25, 0.75]; 15.6 × the largest "
         "training" in told
     )
-    study["laws"] = [law(a=(0.1, [0.05, 0.2]))]
-    assert "error = floor + b (D/D0)^-beta + a (N/N0)^-alpha, 95 % intervals" in shown(
-        capsys, monkeypatch, scaling=study
-    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "formula"),
+    [
+        ({"b": (0.1, [0.05, 0.2])}, "error = floor + b (D/D0)^-beta, 95 % intervals"),
+        ({"a": (0.1, [0.05, 0.2])}, "error = floor + b (D/D0)^-beta + a (N/N0)^-alpha, 95 % intervals"),
+    ],
+)
+def test_the_formula_has_the_term_that_the_sizes_tell(capsys, monkeypatch, parameters, formula):
+    study = {"laws": [law(**parameters)], "worldwide_stops_costing_english": [], "recommendation": None}
+    assert formula in shown(capsys, monkeypatch, scaling=study)
