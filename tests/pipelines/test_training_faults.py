@@ -157,7 +157,7 @@ def test_run_grows_when_there_is_room(make_run, tmp_path):
 @pytest.mark.slow
 def test_announced_end_of_a_node_is_met_with_a_checkpoint_at_once(make_run, tmp_path):
     config = make_run(*SETTINGS, *ELASTIC, f"training.checkpoint_every_steps={STEPS}", "training.preemption_steps=2")
-    result = run(config, tmp_path / "witness", "notice@10")
+    result = run(config, tmp_path / "witness", "notice@10", "slot@110")  # the node that was announced
     sizes = assert_promise(config, result, tmp_path / "witness")
     assert sizes[0] == 2
     (_, _), (resumed_after, _), *_ = groups_of_workers(tmp_path / "witness")
