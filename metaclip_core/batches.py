@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from metaclip_core.captions import CaptionGroups, group_captions
+from metaclip_core.caption_groups import CaptionGroups, group_captions
 
 _BUCKET_STEP = 8  # tokens
 

@@ -1,7 +1,8 @@
-"""Captions as token ids: load a tokenizer or train a small one, and encode so that the end is always marked.
+"""Captions as token ids: train a small tokenizer, and encode so that the end is always marked.
 
 MetaCLIP 2 reads a caption's embedding at its first EOS, and a row without EOS is embedded at its first position,
 silently. So the encoder writes BOS and EOS itself and admits no special id that comes from the caption's own text.
+Torch is not imported here: whoever encodes computes nothing else, and starts in a second instead of four.
 """
 
 from __future__ import annotations
@@ -13,25 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 BOS, PAD, EOS, UNK = "<s>", "<pad>", "</s>", "<unk>"
 _SPECIAL_TOKENS = (BOS, PAD, EOS, UNK)  # ids 0 to 3, as in XLM-V
 _BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _MAX_PIECE_LENGTH = 16  # characters; scripts without blanks would otherwise learn whole sentences
-
-
-@dataclass(frozen=True)
-class CaptionGroups:
-    """A batch of captions in groups of similar length: int64 [rows, L], each of its own L.
-
-    Caption i of the batch is row `order[i]` of all groups' rows in a line.
-    """
-
-    groups: tuple[torch.Tensor, ...]
-    order: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -122,20 +111,6 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
     tokenizer.save_pretrained(directory)
 
 
-def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a local Hugging Face folder; no code of the folder is run, nothing is downloaded.
-
-    Raises:
-        ValueError: the folder holds no tokenizer, or not a fast one.
-    """
-    if not (directory / "tokenizer.json").is_file() and not (directory / "tokenizer_config.json").is_file():
-        raise ValueError(f"{directory} holds no tokenizer: neither tokenizer.json nor tokenizer_config.json")
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ValueError(f"{directory} holds a {type(tokenizer).__name__}, expected a fast tokenizer")  # noqa: TRY004
-    return tokenizer
-
-
 class CaptionEncoder:
     """Captions → BOS, tokens, EOS; at most `context_length` ids, cut before the EOS.
 
@@ -178,43 +153,11 @@ class CaptionEncoder:
         return np.array(self._bos + body[: self._body_length] + self._eos, dtype=np.int32)
 
 
-def pad_to_bucket(
-    ids: Sequence[npt.NDArray[np.int32] | Sequence[int]], *, buckets: Sequence[int], pad_id: int
-) -> torch.Tensor:
-    """int64 [len(ids), L], padded on the right, where L is the smallest of `buckets` that holds the longest row.
-
-    The text tower is causal and pooled at the first EOS, so L changes no embedding, only the work.
+def load_encoder(directory: Path, *, context_length: int) -> CaptionEncoder:
+    """The encoder of a folder that `save_tokenizer` wrote, whatever kind of fast tokenizer it was given.
 
     Raises:
-        ValueError: a row is longer than every bucket.
+        ValueError: as `CaptionEncoder`.
     """
-    longest = max((len(row) for row in ids), default=0)
-    fitting = [bucket for bucket in buckets if bucket >= longest]
-    if not fitting:
-        raise ValueError(f"a caption of {longest} ids fits none of the buckets {sorted(buckets)}")
-    padded = torch.full((len(ids), min(fitting)), pad_id, dtype=torch.int64)
-    for target, row in zip(padded, ids, strict=True):
-        target[: len(row)] = torch.as_tensor(np.asarray(row, dtype=np.int64))
-    return padded
-
-
-def group_captions(
-    ids: Sequence[npt.NDArray[np.int32] | Sequence[int]], *, group_rows: int, buckets: Sequence[int], pad_id: int
-) -> CaptionGroups:
-    """Captions sorted by length and cut into groups of `group_rows`, each padded to its own bucket.
-
-    Groups are of equal rows, but for the last, and not one for each bucket, so that compiled kernels see few sizes.
-
-    Raises:
-        ValueError: there is no caption, or one is longer than every bucket.
-    """
-    if not ids:
-        raise ValueError("there is no caption to group")
-    by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    order = torch.empty(len(ids), dtype=torch.int64)
-    order[torch.tensor(by_length)] = torch.arange(len(ids))
-    groups = [
-        pad_to_bucket([ids[i] for i in by_length[start : start + group_rows]], buckets=buckets, pad_id=pad_id)
-        for start in range(0, len(ids), group_rows)
-    ]
-    return CaptionGroups(tuple(groups), order)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+    return CaptionEncoder(tokenizer, context_length=context_length)

@@ -17,7 +17,8 @@ import torch
 from transformers import CLIPModel, MetaClip2Model, PreTrainedTokenizerFast
 
 from metaclip_core.batches import caption_buckets
-from metaclip_core.captions import CaptionEncoder, pad_to_bucket, special_ids
+from metaclip_core.caption_groups import pad_to_bucket
+from metaclip_core.captions import CaptionEncoder, special_ids
 from metaclip_core.embeddings import unit
 from metaclip_core.model_folder import load_any_model
 from metaclip_core.preprocessing import Preprocessing, from_hugging_face

@@ -18,7 +18,8 @@ from transformers import MetaClip2Model
 
 from metaclip_core.batches import Batch, caption_buckets
 from metaclip_core.capacity import peak_flops
-from metaclip_core.captions import SpecialIds, group_captions
+from metaclip_core.caption_groups import group_captions
+from metaclip_core.captions import SpecialIds
 from metaclip_core.devices import without_bfloat16
 from metaclip_core.loss import contrastive_loss
 from metaclip_core.model import model_config

@@ -25,9 +25,10 @@ from transformers import (
 from transformers.image_utils import PILImageResampling
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from metaclip_core.captions import load_tokenizer, save_tokenizer, special_ids
+from metaclip_core.captions import save_tokenizer, special_ids
 from metaclip_core.model import shape_of
 from metaclip_core.shapes import ModelShape
+from metaclip_core.tokenizer_folder import load_tokenizer
 
 _MODEL_TYPE = "metaclip_2"
 _CLIP_TYPE = "clip"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import MetaClip2Model
 
-from metaclip_core.captions import CaptionGroups
+from metaclip_core.caption_groups import CaptionGroups
 from metaclip_core.embeddings import PairEmbeddings
 from metaclip_core.model import encode_images, encode_texts
 

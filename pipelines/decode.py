@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from metaclip_core.captions import CaptionEncoder, load_tokenizer
+from metaclip_core.captions import CaptionEncoder, load_encoder
 from metaclip_core.draws import Purpose, uniform
 from metaclip_core.images import Crop, decode
 from metaclip_core.records import DRAWN, DropReason, check, example_schema
@@ -65,7 +65,7 @@ class Decode:
         self, tokenizer_uri: str, *, context_length: int, image_size: int, max_pixels: int, reduced: bool, seed: int
     ) -> None:
         with storage.local_copy(tokenizer_uri) as folder:
-            self._encoder = CaptionEncoder(load_tokenizer(folder), context_length=context_length)
+            self._encoder = load_encoder(folder, context_length=context_length)
         self._image_size = image_size
         self._max_pixels = max_pixels
         self._reduced = reduced

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from transformers import MetaClip2Model, PreTrainedTokenizerFast
 
-from metaclip_core.captions import load_tokenizer
 from metaclip_core.model import create_model
 from metaclip_core.model_folder import load_pretrained
 from metaclip_core.shapes import SHAPES, Preset
 from metaclip_core.sharded_checkpoint import load_weights
+from metaclip_core.tokenizer_folder import load_tokenizer
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.errors import UserError

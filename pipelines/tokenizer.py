@@ -8,46 +8,16 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import ray
 from transformers import PreTrainedTokenizerFast
 
-from metaclip_core.captions import load_tokenizer, save_tokenizer, special_ids, train_tokenizer
-from metaclip_core.draws import uniform
-from metaclip_core.sampling import draw
+from metaclip_core.captions import save_tokenizer, special_ids, train_tokenizer
+from metaclip_core.tokenizer_folder import load_tokenizer
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult
-from pipelines.curated import Curated
+from pipelines.draw_captions import apply_draw_captions
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
-from pipelines.selection import read_unique
-from pipelines.thresholds import load_tables
-
-_PURPOSE = "tokenizer"
-_EPOCH = 0
-
-
-class DrawCaptions:
-    """Shards → some of the captions that the first epoch draws."""
-
-    def __init__(self, curated: Curated, *, seed: int, share: float) -> None:
-        self._curated = curated
-        self._tables = load_tables(curated)
-        self._seed = seed
-        self._share = share
-
-    def __call__(self, shards: pa.Table) -> pa.Table:
-        """A column `caption`."""
-        return pa.concat_tables(self._captions(shard) for shard in shards["shard"].to_pylist())
-
-    def _captions(self, shard: int) -> pa.Table:
-        annotated = read_unique(self._curated, shard, columns=["pair_id", "row", "captions"])
-        drawn = draw(annotated, self._tables, epoch=_EPOCH, seed=self._seed)
-        ids = annotated["pair_id"].take(pa.array(drawn.row))
-        chosen = uniform(ids, purpose=_PURPOSE, epoch=_EPOCH, seed=self._seed) < self._share
-        return pa.table({"caption": drawn.caption.filter(pa.array(np.asarray(chosen, bool)))})
 
 
 def make_tokenizer(config: RunConfig, curation: CurationResult, manifest: Manifest, *, uri: str) -> None:
@@ -60,17 +30,9 @@ def make_tokenizer(config: RunConfig, curation: CurationResult, manifest: Manife
     if named is not None:
         _copy_tokenizer(storage.absolute(named, base=config.root), uri)
         return
-    expected = sum(curation.expected.values())
-    drawn = manifest.dataset(max_blocks=config.compute.shard_blocks).map_batches(
-        DrawCaptions,
-        fn_constructor_args=(curation.curated,),
-        fn_constructor_kwargs={"seed": config.seed, "share": min(1.0, config.model.tokenizer_captions / expected)},
-        batch_format="pyarrow",
-        batch_size=8,
-        num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.compute.max_actors),
-        udf_modifying_row_count=True,
-    )
+    share = min(1.0, config.model.tokenizer_captions / sum(curation.expected.values()))
+    shards = manifest.dataset(max_blocks=config.compute.shard_blocks)
+    drawn = apply_draw_captions(shards, config, curation.curated, share=share)
     captions = [row["caption"] for row in drawn.iter_rows()]
     _store(train_tokenizer(captions, vocab_size=config.model.vocab_size), uri)
 

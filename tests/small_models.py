@@ -2,7 +2,8 @@
 
 import torch
 
-from metaclip_core.captions import CaptionEncoder, pad_to_bucket, train_tokenizer
+from metaclip_core.caption_groups import pad_to_bucket
+from metaclip_core.captions import CaptionEncoder, train_tokenizer
 from metaclip_core.model import create_model
 from metaclip_core.shapes import ModelShape, TowerShape
 

@@ -18,7 +18,8 @@ import open_clip
 import torch
 
 from metaclip_core.batches import caption_buckets
-from metaclip_core.captions import SpecialIds, group_captions
+from metaclip_core.caption_groups import group_captions
+from metaclip_core.captions import SpecialIds
 from metaclip_core.export import open_clip_config, open_clip_weights
 from metaclip_core.loss import contrastive_loss
 from metaclip_core.model import MetaClip2Model, model_config

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer, XLMRobertaTokenizer
 
 from metaclip_core.captions import (
     CaptionEncoder,
     SpecialIds,
-    load_tokenizer,
-    pad_to_bucket,
+    load_encoder,
     save_tokenizer,
     special_ids,
     train_tokenizer,
 )
+from metaclip_core.tokenizer_folder import load_tokenizer
 
 CAPTIONS = [
     "forty two cats on a mat",
@@ -168,15 +168,46 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
         load_tokenizer(tmp_path)
 
 
-def test_padding_takes_the_smallest_bucket_that_holds_the_longest_row():
-    padded = pad_to_bucket([[0, 5, 2], np.array([0, 5, 6, 7, 2], dtype=np.int32)], buckets=(16, 4, 8), pad_id=PAD)
-    assert padded.tolist() == [[0, 5, 2, 1, 1, 1, 1, 1], [0, 5, 6, 7, 2, 1, 1, 1]]
-    assert pad_to_bucket([[0, 5, 6, 2]], buckets=(4, 8), pad_id=PAD).shape == (1, 4)
+def unigram_pieces(*special):
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    unknown = {"unk_token": "<unk>"}
+    trainer = trainers.UnigramTrainer(vocab_size=150, special_tokens=[*special], show_progress=False, **unknown)
+    backend.train_from_iterator(CAPTIONS, trainer)
+    return [tuple(piece) for piece in json.loads(backend.to_str())["model"]["vocab"]]
 
 
-def test_a_row_longer_than_every_bucket_is_refused():
-    with pytest.raises(ValueError, match="5 ids"):
-        pad_to_bucket([[0, 5, 6, 7, 2]], buckets=(4,), pad_id=PAD)
+def xlm_roberta():
+    return XLMRobertaTokenizer(vocab=unigram_pieces("<s>", "<pad>", "</s>", "<unk>"))
+
+
+def t5():
+    """Frames nothing at the beginning by itself."""
+    tokenizer = T5Tokenizer(vocab=unigram_pieces("<pad>", "</s>", "<unk>", "<s>"))
+    tokenizer.bos_token = "<s>"  # noqa: S105
+    return tokenizer
+
+
+def clip():
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel()
+    ends = ["<|startoftext|>", "<|endoftext|>"]
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=ends, initial_alphabet=letters, show_progress=False)
+    backend.train_from_iterator(CAPTIONS, trainer)
+    learned = json.loads(backend.to_str())["model"]
+    return CLIPTokenizer(vocab=learned["vocab"], merges=[tuple(merge) for merge in learned["merges"]])
+
+
+@pytest.mark.parametrize("make", [lambda: train_tokenizer(CAPTIONS * 3, vocab_size=400), xlm_roberta, t5, clip])
+def test_the_encoder_of_a_saved_folder_is_that_of_its_tokenizer(make, tmp_path):
+    save_tokenizer(make(), tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    captions = [*CAPTIONS, "a </s> <s> <pad> <unk> <|endoftext|> b", "  two\n\tlines ﬁne ", "", "U.S. and St. Louis 🙂"]
+    expected = CaptionEncoder(tokenizer, context_length=24).encode(captions)
+    found = load_encoder(tmp_path, context_length=24).encode(captions)
+    assert [ids.tolist() for ids in found] == [ids.tolist() for ids in expected]
+    assert max(map(len, found)) > 3
 
 
 def test_a_folder_in_the_layout_of_xlm_v_frames_captions_with_its_ids(unigram, tmp_path):

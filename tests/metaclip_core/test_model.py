@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from metaclip_core.captions import CaptionEncoder, pad_to_bucket, special_ids
+from metaclip_core.caption_groups import pad_to_bucket
+from metaclip_core.captions import CaptionEncoder, special_ids
 from metaclip_core.model import create_model, encode_images, encode_pairs, encode_texts, model_config, shape_of
 from metaclip_core.shapes import SHAPES, Preset
 from tests.small_models import CAPTIONS, SHAPE, caption_ids, random_pixels, small_model, small_tokenizer

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from metaclip_core.captions import CaptionEncoder, group_captions, pad_to_bucket
+from metaclip_core.caption_groups import group_captions, pad_to_bucket
+from metaclip_core.captions import CaptionEncoder
 from metaclip_core.model import encode_pairs
 from metaclip_core.pair_encoder import PairEncoder, encode_batch
 from tests.small_models import CAPTIONS, SHAPE, random_pixels, small_model, small_tokenizer

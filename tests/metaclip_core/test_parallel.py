@@ -4,7 +4,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from metaclip_core.captions import group_captions
+from metaclip_core.caption_groups import group_captions
 from metaclip_core.ema import WeightAverage
 from metaclip_core.gradient_cache import backward_in_chunks
 from metaclip_core.loss import contrastive_loss
