@@ -1,4 +1,7 @@
-"""A small board on which the workers of a running job post how far they are, for its driver to take down."""
+"""A small board on which the workers of a running job post how far they are, for its driver to take down.
+
+Whoever reads it may have the run stop.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,16 @@ class Board:
 
     def __init__(self) -> None:
         self._posts: deque[dict[str, Any]] = deque(maxlen=_MAX_POSTS)
+        self._is_stopped = False
 
-    def post(self, content: dict[str, Any]) -> None:
-        """Put one up."""
+    def post(self, content: dict[str, Any]) -> bool:
+        """Put one up. Returns whether the run is to stop."""
         self._posts.append(content)
+        return self._is_stopped
+
+    def stop(self) -> None:
+        """From now on the run is to stop."""
+        self._is_stopped = True
 
     def take(self) -> list[dict[str, Any]]:
         """All that are up, oldest first; then none is."""

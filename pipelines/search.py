@@ -15,7 +15,8 @@ from pipelines.errors import UserError
 from pipelines.sweep_notes import Notes, Outcome
 from pipelines.sweep_trainings import Verdict
 
-NUMBER, POINT = "number", "point"
+NUMBER, POINT = "number", "point"  # what a trial is told
+PAIRS, FINISHED, PROBLEM = "samples_seen", "finished", "problem"  # what it reports, beside metrics
 _MOST_TRIES = 50  # of a sampler, for a trial that is not there yet
 
 
@@ -127,24 +128,20 @@ def _of_numbers(dial: Interval) -> Any:  # noqa: ANN401 - likewise
 class Points(Searcher):
     """Hands out numbered points, each noted before; what a killed sweep left unfinished comes first."""
 
-    def __init__(self, source: Source, notes: Notes, *, unfinished: dict[int, Point], next_number: int) -> None:
-        super().__init__()
+    def __init__(
+        self, source: Source, notes: Notes, *, metric: str, unfinished: dict[int, Point], next_number: int
+    ) -> None:
+        super().__init__(metric=metric)
         self._source = source
         self._notes = notes
         self._unfinished = dict(sorted(unfinished.items()))
         self._next = next_number
         self._of_source: set[str] = set()
+        self._values: dict[str, float] = {}  # of running trials, the last
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher; its copies are never read."""
         return {}
-
-    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **_: Any) -> bool:  # noqa: ANN401 - Tune's
-        """Remember what is compared; the space is the source's."""
-        if config:
-            return False
-        self._metric, self._mode = metric, mode
-        return True
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - Tune types only one of its answers
         """The next trial's parameters."""
@@ -159,6 +156,11 @@ class Points(Searcher):
         self._of_source.add(trial_id)
         return {NUMBER: number, POINT: point}
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Not every report has what is compared, and that of a trial that is stopped may not."""
+        if self.metric in result:
+            self._values[trial_id] = result[self.metric]
+
     def on_trial_complete(
         self,
         trial_id: str,
@@ -166,9 +168,11 @@ class Points(Searcher):
         error: bool = False,  # noqa: FBT001, FBT002 - Tune's
     ) -> None:
         """A trial has ended."""
+        result = result or {}
+        self.on_trial_result(trial_id, result)
+        value = self._values.pop(trial_id, None)
         if trial_id in self._of_source:
-            value = None if error or not result else result.get(str(self._metric))
-            self._source.told(trial_id, value)
+            self._source.told(trial_id, None if error or PROBLEM in result else value)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the notes hold all."""

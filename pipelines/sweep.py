@@ -10,25 +10,24 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from metaclip_core.room import Piece, jobs_at_once
 from metaclip_core.search_space import Point, corners
 from pipelines import storage
+from pipelines.board import board_of
 from pipelines.cluster import connected, data_pieces, nodes_of, resource
 from pipelines.config import RunConfig
-from pipelines.config.sweep import Analysis, Schedule, Search
+from pipelines.config.sweep import Analysis, Search
 from pipelines.errors import UserError
 from pipelines.feed import feed_cpus
 from pipelines.registration import CHAMPION, register
 from pipelines.report import report
-from pipelines.search import NUMBER, POINT, ListSource, OptunaSource, Points, Source
+from pipelines.schedule import scheduler_of
+from pipelines.search import FINISHED, NUMBER, PAIRS, POINT, PROBLEM, ListSource, OptunaSource, Points, Source
 from pipelines.shards import Progress
 from pipelines.sweep_notes import Ending, Notes, Outcome
 from pipelines.sweep_report import (
@@ -41,9 +40,8 @@ from pipelines.sweep_report import (
     scaling_plots,
 )
 from pipelines.sweep_trainings import Trainings, Verdict
-from pipelines.sweep_trial import FINISHED, PAIRS, PROBLEM, TrialSpec, run_trial
+from pipelines.sweep_trial import TrialSpec, run_trial
 from pipelines.tracking import Record, forgiving, local_paths_absolute, start_record, tracking_uri
-from pipelines.training import find_record
 from pipelines.trials import check_sweep, plan, trial_config
 from pipelines.validation import CPUS as VALIDATION_CPUS
 
@@ -52,7 +50,6 @@ _SWEEP = "sweep.json"
 _TUNE = "tune"
 _HEAD = {"node:__internal_head__": 0.001}  # a trial's own process computes nothing, and its node is not taken away
 _MOST_AT_ONCE = 1_000
-_GRACE = 10  # a trial is not stopped before this part of the longest one
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +167,7 @@ def _record(config: RunConfig, name: str, uri: str) -> Record:
     try:
         record = Record(tracking_uri(config.tracking), storage.read_json(place)["mlflow_run_id"])
     except FileNotFoundError:
-        record = start_record(config, name=name, tags={"recipe": config.recipe, "kind": "sweep"})
+        record = start_record(config, name=name, place=uri, tags={"recipe": config.recipe, "kind": "sweep"})
         storage.write_json(place, {"mlflow_run_id": record.run_id})
     else:
         with forgiving("the restart of the sweep"):
@@ -210,6 +207,10 @@ class _Watch(tune.Callback):
         self.outcomes = self.notes.outcomes()
         self._show()
 
+    def stop(self, trial: Any) -> None:  # noqa: ANN401 - Tune's
+        """Have a trial end at its next report but one."""
+        board_of(self.trainings.prepare(trial.config[POINT])[1]).stop.remote()
+
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ANN401, ARG002 - Tune's
         """Keep what the schedule compares."""
         if self.config.sweep.metric in result:
@@ -223,18 +224,17 @@ class _Watch(tune.Callback):
             self.problems[number] = result[PROBLEM]
         else:
             ending = Ending.FINISHED if result.get(FINISHED) else Ending.STOPPED
+            rungs = self.rungs.get(trial.trial_id, [])
+            compared = {self.config.sweep.metric: rungs[-1][1]} if rungs else {}  # not in every report
             outcome = Outcome(
                 number=number,
                 point=trial.config[POINT],
                 run_name=self.trainings.prepare(trial.config[POINT])[1],
                 ending=ending,
-                metrics={name: float(value) for name, value in result.items() if _is_metric(name)},
+                metrics=compared | {name: float(value) for name, value in result.items() if _is_metric(name)},
                 samples_seen=int(result[PAIRS]),
-                rungs=self.rungs.get(trial.trial_id, []),
+                rungs=rungs,
             )
-            if ending is Ending.STOPPED:
-                with forgiving("the end of a stopped trial"):
-                    find_record(self.config, outcome.run_name).finish("KILLED")
             self.notes.write_outcome(outcome)
             self.outcomes[number] = outcome
         self._show()
@@ -268,14 +268,14 @@ def _run(
     filesystem.create_dir(path, recursive=True)
     filesystem.delete_dir_contents(path)  # of an attempt before
     left = len(task.unfinished) + (_MOST_AT_ONCE if task.total is None else task.total - task.next_number)
-    searcher = Points(task.source, notes, unfinished=task.unfinished, next_number=task.next_number)
+    searcher = Points(
+        task.source, notes, metric=config.sweep.metric, unfinished=task.unfinished, next_number=task.next_number
+    )
     tuner = tune.Tuner(
         tune.with_resources(functools.partial(run_trial, spec=spec), _HEAD),
-        tune_config=tune.TuneConfig(
-            metric=config.sweep.metric,
-            mode=config.sweep.best_is,
+        tune_config=tune.TuneConfig(  # what is compared, searcher and scheduler know already
             search_alg=searcher,
-            scheduler=_scheduler(config, watch.outcomes.values()),
+            scheduler=scheduler_of(config, watch.outcomes.values(), stop=watch.stop),
             num_samples=left,
             max_concurrent_trials=at_once,
             reuse_actors=True,  # a process that has imported torch serves the next trial too
@@ -290,32 +290,6 @@ def _run(
         ),
     )
     tuner.fit()
-
-
-def _scheduler(config: RunConfig, before: Iterable[Outcome]) -> TrialScheduler:
-    """The schedule, which remembers what ended trials reported."""
-    sweep = config.sweep
-    if sweep.schedule is Schedule.FULL:
-        return FIFOScheduler()  # type: ignore[no-untyped-call]
-    longest = max(planned.pairs for planned in plan(config)) if sweep.search is not Search.OPTUNA else 0
-    longest = longest or config.training.steps * config.training.global_batch_size
-    scheduler = ASHAScheduler(
-        time_attr=PAIRS,
-        metric=sweep.metric,
-        mode=sweep.best_is,
-        max_t=longest,
-        grace_period=sweep.grace_pairs or max(1, longest // _GRACE),
-        reduction_factor=sweep.reduction,
-        stop_last_trials=False,
-    )
-    nobody: Any = None
-    for outcome in before:
-        trial: Any = SimpleNamespace(trial_id=f"before-{outcome.number}")
-        scheduler.on_trial_add(nobody, trial)
-        for pairs, value in outcome.rungs:
-            scheduler.on_trial_result(nobody, trial, {PAIRS: pairs, sweep.metric: value})
-        scheduler.on_trial_remove(nobody, trial)
-    return scheduler
 
 
 def _result(config: RunConfig, name: str, uri: str, record: Record, watch: _Watch) -> SweepResult:

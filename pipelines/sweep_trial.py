@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,12 @@ from pipelines.cluster import connected
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
 from pipelines.evaluate import evaluate_run, load_metrics
-from pipelines.search import NUMBER, POINT
+from pipelines.search import FINISHED, NUMBER, PAIRS, POINT, PROBLEM
 from pipelines.tracking import nested_in
-from pipelines.training import train
+from pipelines.training import StoppedError, train
 from pipelines.trials import trial_config
 
-PAIRS = "samples_seen"
-FINISHED, PROBLEM = "finished", "problem"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ def run_trial(told: dict[str, Any], *, spec: TrialSpec) -> None:
             _run(config, told, spec)
     except UserError as error:
         tune.report({PROBLEM: str(error)})
+    except StoppedError as stopped:  # what it reported last is its outcome
+        _log.info("%s", stopped)
 
 
 def _run(config: RunConfig, told: Mapping[str, Any], spec: TrialSpec) -> None:

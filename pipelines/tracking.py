@@ -6,6 +6,7 @@ run's root. By default the record is a sqlite file in a local folder, also when 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -38,7 +39,7 @@ from pipelines.curated import DataSet
 from pipelines.errors import UserError
 from pipelines.storage import first_line
 
-_CARD_TAG = "card"
+_CARD_TAG, _PLACE_TAG = "card", "place"
 _MAX_PER_CALL = 100  # params and tags that MLflow takes at once
 _MAX_METRICS_PER_CALL = 1_000
 
@@ -204,8 +205,15 @@ class Record:
             self._client.update_run(self.run_id, status="RUNNING")
 
 
-def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Record:
-    """A new MLflow run that holds the configuration.
+def start_record(config: RunConfig, *, name: str, place: str, tags: Mapping[str, str]) -> Record:
+    """The MLflow run of what is about to begin, with its configuration.
+
+    Args:
+        config: the recipe.
+        name: that people see.
+        place: the folder of what is recorded. A run that was made for it by a process that died before it could note
+            the run's id there is taken up.
+        tags: that people filter by.
 
     Raises:
         TrackingError: the tracking server does not answer.
@@ -213,12 +221,18 @@ def start_record(config: RunConfig, *, name: str, tags: Mapping[str, str]) -> Re
     uri = tracking_uri(config.tracking)
     with _answering(uri):
         client = MlflowClient(uri)
+        experiment = _experiment(client, config.tracking)
+        place = hashlib.sha256(place.encode()).hexdigest()  # a path may hold what no filter can quote
+        begun = client.search_runs([experiment], f"tags.{_PLACE_TAG} = '{place}' and attributes.status = 'RUNNING'")
+        lost = [run for run in begun if not run.data.metrics]
+        all_tags = {MLFLOW_RUN_NAME: name, _PLACE_TAG: place, **_commit(), **tags}
+        run = lost[0] if lost else client.create_run(experiment, tags=all_tags)
         # the section `tracking` is left out: a server's address may hold a password
-        run = client.create_run(_experiment(client, config.tracking), tags={MLFLOW_RUN_NAME: name, **_commit(), **tags})
         content = config.model_dump(mode="json", exclude={"tracking"})
         # names of dials and arms are free text, which keys of params are not
         content["sweep"] = {key: json.dumps(value, ensure_ascii=False) for key, value in content["sweep"].items()}
-        params = [Param(key, str(value)) for key, value in _flatten(content)]
+        # MLflow changes none that it has
+        params = [Param(key, str(value)) for key, value in _flatten(content) if key not in run.data.params]
         for start in range(0, len(params), _MAX_PER_CALL):
             client.log_batch(run.info.run_id, params=params[start : start + _MAX_PER_CALL])
     return Record(uri, run.info.run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import tempfile
 import time
@@ -21,24 +22,24 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from metaclip_core.balancing import ENGLISH
 from metaclip_core.model_folder import save_model
 from metaclip_core.scaling import scale_worldwide
-from metaclip_core.shapes import SHAPES, Preset
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
-from pipelines.cluster import check_cpus, check_matcher_cpus, connected, data_cpus, data_options, prepare_data
+from pipelines.cluster import check_cpus, check_matcher_cpus, connected, data_cpus, data_options
 from pipelines.config import RunConfig, build_config
 from pipelines.config.training import FeedMode, Scale
 from pipelines.curate import CurationResult, data_set, load_curation
 from pipelines.curated import Curated
-from pipelines.decode import apply_decode
 from pipelines.diagnosis import diverged_uri, stuck_since, stuck_uri
 from pipelines.errors import UserError
 from pipelines.evaluation_sets import load_sets
-from pipelines.feed import apply_feed, feed_cpus
+from pipelines.feed import feed_cpus
 from pipelines.held_out import write_held_out
+from pipelines.launch import TRAIN, WorkerSpec, train_loop, training_stream, validate
 from pipelines.leftover import find_leftover
 from pipelines.manifest import load_manifest
 from pipelines.model_card import write_model_card
+from pipelines.places import release_places
 from pipelines.reading import Readers, Report, ignore, reading
 from pipelines.registered import remove_unregistered
 from pipelines.start import load_checkpoint, load_start
@@ -46,10 +47,9 @@ from pipelines.tasks import checked_tasks
 from pipelines.tokenizer import make_tokenizer
 from pipelines.tracking import Record, forgiving, start_record, tracking_uri
 from pipelines.validation import CPUS as VALIDATION_CPUS
-from pipelines.validation import validate
 from pipelines.waiting import missing, needed, telling
 from pipelines.window import window_of
-from pipelines.worker import TRAIN, Ending, WorkerSpec, train_loop
+from pipelines.worker import Ending
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,10 @@ class TrainResult:
     failed: dict[str, int]  # drawn rows that could not be trained on, by reason
     left_over: int  # drawn rows that no full batch needed
     metrics: dict[str, float] = field(default_factory=dict)  # of the last checkpoint
+
+
+class StoppedError(Exception):
+    """Whoever reads the run's board had it stop."""
 
 
 def run_name(config: RunConfig, curated: Curated) -> str:
@@ -106,6 +110,7 @@ def train(
     Raises:
         UserError: no curation, too few CPUs, nothing to draw, unfit weights, or a run that diverged, was stuck, or
             mixed too few shards.
+        StoppedError: it was told to stop before its end.
     """
     curation = load_curation(config)
     config = scaled(config, curation)
@@ -134,6 +139,10 @@ def _train(
     remove_unregistered(run_uri)
     checkpoint = trained.checkpoint
     outcome = trained.return_value  # type: ignore[attr-defined] # typed for Train V1
+    if outcome["ending"] == Ending.STOPPED:
+        with forgiving("the end of the run"):
+            record.finish("KILLED")
+        raise StoppedError(f"run {name} was stopped after step {outcome['step']}")
     if outcome["ending"] != Ending.FINISHED:
         with forgiving("the end of the run"):
             record.finish("FAILED")
@@ -155,9 +164,9 @@ def _train(
         left_over=left_over.num_rows,
         metrics=_metrics(trained),
     )
-    storage.write_json(storage.join(run_uri, _RESULT), dataclasses.asdict(result))
     with forgiving("the end of the run"):
         record.finish("FINISHED")
+    storage.write_json(storage.join(run_uri, _RESULT), dataclasses.asdict(result))  # last: then nothing is left to do
     return result
 
 
@@ -238,7 +247,7 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str, tags: Mappi
     if config.training.validation_rows:
         checked_tasks(load_sets(config))  # raises before the first step
         write_held_out(config, curated, manifest, uri=storage.join(run_uri, _HELD_OUT))
-    record = start_record(config, name=name, tags={**_tags(config, curation), **tags})
+    record = start_record(config, name=name, place=run_uri, tags={**_tags(config, curation), **tags})
     record.log_data_set(data_set(curation))
     content = {"mlflow_run_id": record.run_id, "curated": dataclasses.asdict(curated)}
     recipe = config.model_dump(mode="json", exclude={"tracking"})  # a server's address may hold a password
@@ -259,22 +268,9 @@ def _tags(config: RunConfig, curation: CurationResult) -> dict[str, str]:
     return tags | ({"t_en": str(thresholds.t[ENGLISH])} if ENGLISH in thresholds.t else {})
 
 
-def training_stream(spec: WorkerSpec) -> ray.data.Dataset:
-    """Positions → training examples of one window. Lazy: nothing runs here."""
-    prepare_data(spec.config.compute)
-    shape = SHAPES[Preset(spec.config.model.preset)]
-    drawn = apply_feed(spec.config, spec.curated, run_name=spec.run_name)
-    return apply_decode(
-        drawn,
-        spec.config,
-        tokenizer_uri=spec.tokenizer_uri,
-        context_length=shape.context_length,
-        image_size=shape.image_size,
-    )
-
-
 def _fit(spec: WorkerSpec, record: Record, readers: Readers) -> ray.train.Result:
     config, compute = spec.config, spec.config.compute
+    release_places(spec.run_uri)
     held = board_of(spec.run_name), window_of(spec.run_name)  # by the driver, for workers come and go
     least, most = compute.min_workers, compute.num_workers
     num_workers: Any = most if least is None else (least, most)  # typed for Train V1
@@ -302,7 +298,7 @@ def _fit(spec: WorkerSpec, record: Record, readers: Readers) -> ray.train.Result
             ),
         ),
         # a callable is called for each group of workers, so that a restart plans the stream anew
-        datasets={TRAIN: lambda: training_stream(spec)},
+        datasets={TRAIN: functools.partial(training_stream, spec)},
         dataset_config=ray.train.DataConfig(execution_options=data_options(compute)),
         validation_config=_validation_config(spec),
     )
@@ -331,9 +327,10 @@ def _validation_config(spec: WorkerSpec) -> ValidationConfig | None:
         "held_out_uri": storage.join(spec.run_uri, _HELD_OUT),
     }
     return ValidationConfig(
-        validate,  # type: ignore[arg-type] # Ray's type wants any keyword
+        validate,
         task_config=ValidationTaskConfig(fn_kwargs=arguments),
-        ray_remote_kwargs={"num_cpus": VALIDATION_CPUS},
+        # said, or in a sweep it would have to fit beside the trial's own process, which computes nothing
+        ray_remote_kwargs={"num_cpus": VALIDATION_CPUS, "scheduling_strategy": "DEFAULT"},
     )
 
 

@@ -41,10 +41,10 @@ OF_PAIRS = frozenset(  # the metrics of held-out pairs
 )
 
 
-def validate(
+def validate_checkpoint(
     checkpoint: ray.train.Checkpoint, *, config: dict[str, Any], run_name: str, tokenizer_uri: str, held_out_uri: str
 ) -> dict[str, float]:
-    """Metrics of a checkpoint, also on the run's board. Ray Train calls it beside the training, with plain values."""
+    """Metrics of a checkpoint, also on the run's board. Plain values, as Ray Train keeps them."""
     return _validate(checkpoint, RunConfig.model_validate(config), run_name, tokenizer_uri, held_out_uri)
 
 

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,39 +22,22 @@ from metaclip_core.devices import without_bfloat16
 from metaclip_core.ledger import Ledger
 from metaclip_core.positions import Positions
 from pipelines import checkpoint as checkpoints
-from pipelines import storage
 from pipelines.board import board_of
 from pipelines.checkpoint import Progress
-from pipelines.config import RunConfig
 from pipelines.config.training import Precision, TrainingConfig
-from pipelines.curated import Curated
 from pipelines.diagnosis import write_diverged, write_stuck
 from pipelines.gauges import Gauges
+from pipelines.launch import WorkerSpec
 from pipelines.learner import Learner
 from pipelines.meter import Meter
+from pipelines.places import note_places
 from pipelines.start import load_start
 from pipelines.stream import ExampleStream, consume
 from pipelines.watchdog import Watchdog
 from pipelines.window import window_of
 
-TRAIN = "train"  # the data set's name
 _MOST_UNMIXED = 3  # reports in a row
 _PAUSE_S = 0.1
-
-
-@dataclass(frozen=True)
-class WorkerSpec:
-    """All that a worker is told."""
-
-    config: RunConfig
-    curated: Curated
-    run_name: str
-    tokenizer_uri: str
-
-    @property
-    def run_uri(self) -> str:
-        """The run's folder."""
-        return storage.Layout(self.config.root).run(self.run_name)
 
 
 class Ending(StrEnum):
@@ -64,6 +46,7 @@ class Ending(StrEnum):
     FINISHED = "finished"
     DIVERGED = "diverged"  # the loss or its gradient was not finite
     UNMIXED = "unmixed"  # batches came from fewer shards than the recipe asks for
+    STOPPED = "stopped"  # whoever reads the board asked for it
     REFUSED = "refused"  # before the first step: a device can't do what the recipe asks for
 
 
@@ -71,13 +54,12 @@ class _RefusedError(Exception):
     """Raised on all ranks, with the reason of the first that has one."""
 
 
-def train_loop(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's entry on every worker; `arguments` holds a WorkerSpec as `spec`.
+def run_worker(spec: WorkerSpec, shard: ray.data.DataIterator) -> dict[str, Any]:
+    """Train on `shard`, this rank's part of the stream.
 
     Returns:
         `step` at the end, `ending`, the same on all ranks, and the `reason` of a refusal.
     """
-    spec: WorkerSpec = arguments["spec"]
     rank = ray.train.get_context().get_world_rank()
 
     def tell(reason: str, stacks: str) -> None:
@@ -86,7 +68,7 @@ def train_loop(arguments: dict[str, Any]) -> dict[str, Any]:
     with Watchdog(spec.config.compute.stuck_after_s, tell) as watchdog:
         torch.set_num_threads(spec.config.compute.worker_threads)
         try:
-            return _Worker(spec, watchdog).run()
+            return _Worker(spec, shard, watchdog).run()
         except _RefusedError as refused:
             return {"step": 0, "ending": Ending.REFUSED.value, "reason": str(refused)}
 
@@ -94,8 +76,9 @@ def train_loop(arguments: dict[str, Any]) -> dict[str, Any]:
 class _Worker:
     """One rank: what it learns, its ledger, its part of the stream."""
 
-    def __init__(self, spec: WorkerSpec, watchdog: Watchdog) -> None:
+    def __init__(self, spec: WorkerSpec, shard: ray.data.DataIterator, watchdog: Watchdog) -> None:
         self._spec = spec
+        self._shard = shard
         self._watchdog = watchdog
         self._training: TrainingConfig = spec.config.training
         self._rank = ray.train.get_context().get_world_rank()
@@ -105,7 +88,10 @@ class _Worker:
         device = ray.train.torch.get_device()
         for reason in filter(None, self._gather(self._unfit(device))):
             raise _RefusedError(reason)
+        if self._rank == 0:
+            note_places(spec.run_uri)
         self._board = board_of(spec.run_name)
+        self._answer: Any = None  # of the board, to the last report
         self._gauges = Gauges(spec.run_name) if self._rank == 0 else None
         self._progress = Progress(step=0, samples_seen=0)
         merged = Ledger(Positions(spec.curated.num_shards, spec.config.seed))
@@ -136,12 +122,11 @@ class _Worker:
         window = window_of(self._spec.run_name)
         if self._rank == 0:
             ray.get(window.start.remote(merged.to_table()))
-        shard = ray.train.get_dataset_shard(TRAIN)
 
         def open_window(offset: int) -> Any:  # noqa: ANN401 - Ray's batches are of any format
             if self._rank == 0:  # before its own turn, without which no rank's iteration begins
                 ray.get(window.advance.remote(offset))
-            return shard.iter_batches(
+            return self._shard.iter_batches(
                 batch_size=batch_rows,
                 batch_format="pyarrow",
                 prefetch_batches=2,
@@ -199,12 +184,15 @@ class _Worker:
             self._progress = Progress(done, done * training.global_batch_size)
             saves = done % training.checkpoint_every_steps == 0 or is_last or self._is_preempted()
             if saves or done % training.log_every_steps == 0:
+                is_stopped = self._is_stopped()
                 metrics = self._report(meter)
                 meter = Meter(training.global_batch_size)
                 if saves:
                     self._save(metrics)
                 if self._is_unmixed(metrics):
                     return Ending.UNMIXED
+                if is_stopped and not is_last:
+                    return Ending.STOPPED
         return Ending.FINISHED
 
     def _fetch(self, meter: Meter) -> tuple[pa.Table, Any]:
@@ -235,8 +223,13 @@ class _Worker:
         metrics = meter.read(self._progress, logit_scale=self._learner.logit_scale, gather=self._gather)
         if self._gauges is not None:
             self._gauges.show(metrics, self._ledger)
-            self._board.post.remote(metrics)
+            self._answer = self._board.post.remote(metrics)
         return metrics
+
+    def _is_stopped(self) -> bool:
+        """Whether the board said so at the report before, which it has long answered; the same on all ranks."""
+        told = self._answer is not None and ray.get(self._answer)
+        return any(self._gather(told))
 
     def _save(self, metrics: dict[str, float]) -> None:
         """Write a checkpoint aside, and let it be uploaded beside what follows."""

@@ -1,6 +1,8 @@
 """The layers of the house, proved by the imports of every module: ray_jobs → pipelines → metaclip_core."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,13 @@ def test_module_never_prints(module):
 def test_core_never_reads_the_environment():
     core = [path for path in MODULES if name_of(path).startswith("metaclip_core/")]
     assert [name_of(path) for path in core if reads_environment(path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("light", ["pipelines.launch", "pipelines.draw_captions", "pipelines.leftover"])
+def test_what_starts_with_every_run_and_computes_nothing_waits_for_no_torch(light):
+    program = f"import sys, {light}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert not {"torch", "mlflow", "sklearn"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("package", PACKAGES)

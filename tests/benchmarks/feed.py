@@ -25,7 +25,7 @@ import torch
 import webdataset
 from PIL import Image
 
-from metaclip_core.captions import CaptionEncoder, load_tokenizer
+from metaclip_core.captions import load_encoder
 from metaclip_core.images import Crop, decode
 from metaclip_core.ledger import Ledger
 from metaclip_core.metadata.store import ENTRIES, write_metadata
@@ -35,12 +35,11 @@ from pipelines.cluster import connected
 from pipelines.config import build_config
 from pipelines.curate import curate
 from pipelines.draw import open_drawing
+from pipelines.launch import WorkerSpec, training_stream
 from pipelines.manifest import load_manifest
 from pipelines.selection import read_unique
 from pipelines.tokenizer import make_tokenizer
-from pipelines.training import training_stream
 from pipelines.window import window_of
-from pipelines.worker import WorkerSpec
 from tests import pictures
 from tests.benchmarks.measure import provenance
 
@@ -141,7 +140,7 @@ class Loaded:
     def __call__(self, sample):
         if self._encoder is None:  # one for each worker
             torch.set_num_threads(1)
-            self._encoder = CaptionEncoder(load_tokenizer(self._folder), context_length=CONTEXT_LENGTH)
+            self._encoder = load_encoder(self._folder, context_length=CONTEXT_LENGTH)
         caption, crop = self._captions[sample["__key__"]]
         pixels = decode(sample["jpg"], image_size=IMAGE_SIZE, max_pixels=MAX_PIXELS, crop=crop, reduced=True)
         ids = np.zeros(CONTEXT_LENGTH, np.int64)

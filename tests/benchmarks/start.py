@@ -32,12 +32,11 @@ from pipelines.cluster import connected
 from pipelines.config import build_config
 from pipelines.curate import curate
 from pipelines.curated import Curated
+from pipelines.launch import WorkerSpec, training_stream
 from pipelines.manifest import MANIFEST, Manifest, load_manifest
 from pipelines.metadata import import_metadata
 from pipelines.tokenizer import make_tokenizer
-from pipelines.training import training_stream
 from pipelines.window import window_of
-from pipelines.worker import WorkerSpec
 from tests.benchmarks.measure import peak_mb, provenance
 
 SHARDS, EPOCHS, UNFINISHED = 400_000, 32, 2_000

@@ -80,7 +80,7 @@ def test_training_takes_its_account_from_the_environment(server, monkeypatch):
     config = build_config({"recipe": "test", "tracking": {"uri": server.uri, "experiment": "accounts"}})
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
-    record = start_record(config, name="run", tags={})
+    record = start_record(config, name="run", place="run", tags={})
     record.log_metrics({"train/loss": 1.0}, step=0)
     record.finish("FINISHED")
 
@@ -90,6 +90,6 @@ def test_refusal_is_a_sentence_without_the_password(server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-password")
     with pytest.raises(UserError) as refused:
-        start_record(config, name="run", tags={})
+        start_record(config, name="run", place="run", tags={})
     assert "wrong-password" not in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1

@@ -40,7 +40,7 @@ def test_a_set_gives_english_the_others_or_both():
 
 def test_models_stand_with_the_checkpoints_that_were_tried_beside_their_training(make_config):
     config = make_config()
-    record = start_record(config, name="run-1", tags={})
+    record = start_record(config, name="run-1", place="run-1", tags={})
     for step, share in [(4, 0.1), (8, 0.2), (12, 0.25)]:
         record.log_metrics({"eval/xm/en/text_to_image_recall1": share, "train/loss": 1.0}, step=step)
     run = {"mlflow_run_id": record.run_id, "config": config.model_dump(mode="json")}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 from pipelines.config import build_config
-from pipelines.search import NUMBER, POINT, ListSource, OptunaSource, Points
+from pipelines.search import NUMBER, POINT, PROBLEM, ListSource, OptunaSource, Points
 from pipelines.sweep_notes import Ending, Notes, Outcome
 from pipelines.sweep_trainings import Verdict
 
@@ -23,7 +23,8 @@ def searcher(points, notes):
     """As a sweep makes it when it starts, and when it starts again."""
     known, ended = notes.points(), notes.outcomes()
     unfinished = {number: point for number, point in enumerate(known) if number not in ended}
-    return Points(ListSource(iter(points[len(known) :])), notes, unfinished=unfinished, next_number=len(known))
+    source = ListSource(iter(points[len(known) :]))
+    return Points(source, notes, metric=METRIC, unfinished=unfinished, next_number=len(known))
 
 
 @settings(max_examples=30)
@@ -54,6 +55,31 @@ def test_point_is_noted_before_its_trial_starts(tmp_path):
     told = searcher([{"seed": 7}], notes).suggest("a")
     assert told == {NUMBER: 0, POINT: {"seed": 7}}
     assert notes.points() == [{"seed": 7}]
+
+
+class Listener(ListSource):
+    """Remembers what it was told."""
+
+    def __init__(self, points):
+        super().__init__(iter(points))
+        self.heard = []
+
+    def told(self, trial_id, value):
+        self.heard.append((trial_id, value))
+
+
+def test_what_trials_come_to_is_told_to_the_source_of_their_points(tmp_path):
+    source = Listener([{"seed": seed} for seed in range(4)])
+    asked = Points(source, Notes(str(tmp_path)), metric=METRIC, unfinished={7: {"seed": 9}}, next_number=8)
+    for trial in "abcde":
+        asked.suggest(trial)
+        asked.on_trial_result(trial, {METRIC: 3.0})
+    asked.on_trial_complete("a", {METRIC: 5.0})  # of another life: the source did not ask for it
+    asked.on_trial_complete("b", {METRIC: 2.0, "train/grad_norm": 9.0})
+    asked.on_trial_complete("c", error=True)
+    asked.on_trial_complete("d", {PROBLEM: "it diverged"})
+    asked.on_trial_complete("e", {"train/grad_norm": 9.0})  # stopped between two validations, say
+    assert source.heard == [("b", 2.0), ("c", None), ("d", None), ("e", 3.0)]
 
 
 def test_outcomes_are_read_as_they_were_written(tmp_path):

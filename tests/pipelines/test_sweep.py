@@ -16,10 +16,11 @@ from pipelines.config import build_config
 from pipelines.curate import curate
 from pipelines.errors import UserError
 from pipelines.metadata import import_metadata
+from pipelines.schedule import scheduler_of
+from pipelines.search import PAIRS
 from pipelines.sweep import check_room, sweep
 from pipelines.sweep_notes import Ending, Outcome
 from pipelines.sweep_trainings import Trainings, Verdict
-from pipelines.sweep_trial import PAIRS
 
 STEPS, BATCH = 6, 16
 SMALL = [f"training.steps={STEPS}", "training.checkpoint_every_steps=3", "compute.num_workers=1"]
@@ -153,12 +154,49 @@ def test_schedule_remembers_the_trials_of_a_sweep_that_was_killed():
     rungs = [(100, 1.0), (200, 0.9)]
     before = [Outcome(n, {"seed": n}, f"run-{n}", Ending.FINISHED, {}, 200, rungs) for n in range(3)]
     trial = SimpleNamespace(trial_id="new")
-    decisions = []
+    stopped = {}
     for known in ([], before):
-        scheduler = sweeps._scheduler(config, known)
+        told = stopped.setdefault(len(known), [])
+        scheduler = scheduler_of(config, known, stop=told.append)
         scheduler.on_trial_add(None, trial)
-        decisions.append(scheduler.on_trial_result(None, trial, {PAIRS: 100, "train/loss": 5.0}))
-    assert decisions == [TrialScheduler.CONTINUE, TrialScheduler.STOP]
+        for pairs in (100, 200):  # Tune's decision is never to end its process
+            assert scheduler.on_trial_result(None, trial, {PAIRS: pairs, "train/loss": 5.0}) == TrialScheduler.CONTINUE
+    assert stopped == {0: [], 3: [trial]}
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_worse_trials_are_stopped_with_all_that_ran_for_them_and_better_ones_follow(recipe, tmp_path):
+    # at a loss of ln(batch), a larger batch is worse from its first step on; the last is as good as the first
+    asked = {
+        "arms": {
+            "small": {"training.global_batch_size": 16},
+            "large": {"training.global_batch_size": 64},
+            "small again": {"training.global_batch_size": 16, "seed": 1},
+        },
+        "schedule": "asha",
+        "grace_pairs": 320,
+        "reduction": 2,
+        "at_once": 1,
+    }
+    lengths = ["training.steps=60", "training.checkpoint_every_steps=60", "training.log_every_steps=5"]
+    config = recipe(asked, *lengths, "training.validation_rows=8")
+    result = sweep(config, progress=quiet)
+    assert not result.problems
+    small, large, again = result.outcomes
+    assert (small.ending, large.ending) == (Ending.FINISHED, Ending.STOPPED)
+    assert 320 <= large.samples_seen < 60 * 64
+    assert again.samples_seen >= 320
+    assert "valid/loss" in small.metrics  # of a validation beside the trial
+    runs = Path(config.root) / "runs"
+    assert (runs / small.run_name / "result.json").exists()
+    assert not (runs / large.run_name / "result.json").exists()
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}")
+    asked_of = json.loads((runs / large.run_name / "run.json").read_text())["mlflow_run_id"]
+    assert client.get_run(asked_of).info.status == "KILLED"
+    before = stamps(runs)
+    assert sweep(config, progress=quiet).outcomes == result.outcomes
+    assert stamps(runs) == before
 
 
 @pytest.mark.ray

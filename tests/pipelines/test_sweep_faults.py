@@ -20,10 +20,11 @@ from pipelines.sweep_notes import Notes
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(2400)]
 
-STEPS, BATCH, TRIALS = 40, 16, 4
+STEPS, BATCH, TRIALS, CHECKPOINT_EVERY = 40, 16, 4, 5
+LONG_STEPS = 200  # a kill falls between the first checkpoint and the end
 SETTINGS = [
     f"training.steps={STEPS}",
-    "training.checkpoint_every_steps=5",
+    f"training.checkpoint_every_steps={CHECKPOINT_EVERY}",
     "training.log_every_steps=1",
     "compute.num_workers=1",
     "compute.local_cpus=8",  # two trials at once
@@ -32,15 +33,19 @@ SETTINGS = [
 
 
 @pytest.fixture
-def command(sample, make_config, tmp_path):
+def make_command(sample, make_config, tmp_path):
     """The sweep as a program, and its root."""
-    content = make_config(*SETTINGS).model_dump(mode="json")
-    dials = {"curation.p": [0.1, 0.3], "training.learning_rate": [1e-3, 1e-4]}
-    config = build_config({**content, "sweep": {"dials": dials}})
-    import_metadata(str(sample / "metadata"), config)
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(config.model_dump_json())
-    return [sys.executable, "-m", "ray_jobs.sweep", "--recipe", str(recipe), "--json"], Path(config.root)
+
+    def make(*settings, **sweep):
+        content = make_config(*SETTINGS, *settings).model_dump(mode="json")
+        dials = {"curation.p": [0.1, 0.3], "training.learning_rate": [1e-3, 1e-4]}
+        config = build_config({**content, "sweep": {"dials": dials, **sweep}})
+        import_metadata(str(sample / "metadata"), config)
+        recipe = tmp_path / "recipe.json"
+        recipe.write_text(config.model_dump_json())
+        return [sys.executable, "-m", "ray_jobs.sweep", "--recipe", str(recipe), "--json"], Path(config.root)
+
+    return make
 
 
 def finish(program):
@@ -50,7 +55,7 @@ def finish(program):
 
 
 def steps_of(history):
-    return [metric.step for metric in history]
+    return [metric.step for metric in sorted(history, key=lambda metric: metric.timestamp)]
 
 
 def wait_for(holds, process):
@@ -66,8 +71,8 @@ def files(root, pattern):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_sweep_that_is_killed_ends_with_the_same_trials_and_none_trained_twice(command, tmp_path, seed):
-    program, root = command
+def test_sweep_that_is_killed_ends_with_the_same_trials_and_none_trained_twice(make_command, tmp_path, seed):
+    program, root = make_command()
     delay = random.Random(seed).uniform(0, 20)  # noqa: S311 - any moment will do
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(program, **pipes) as process:
@@ -101,23 +106,42 @@ def test_sweep_that_is_killed_ends_with_the_same_trials_and_none_trained_twice(c
             assert steps_of(client.get_metric_history(run.info.run_id, "train/loss")) == list(range(1, STEPS + 1))
 
 
-def test_trial_that_loses_a_worker_goes_on_from_its_checkpoint(command, tmp_path):
-    program, root = command
+def finish_beside_a_kill(program, root, kind):
+    """The sweep's result, where its first trial loses a process of a kind after its first checkpoint."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(program, **pipes) as process:
         wait_for(lambda: files(root, "runs/*/checkpoint_manager_snapshot.json"), process)
         below = psutil.Process(process.pid).children(recursive=True)
-        workers = [child for child in below if child.name().startswith("ray::RayTrain")]
-        os.kill(workers[0].pid, signal.SIGKILL)
+        [one] = [child for child in below if child.name().startswith(kind)]
+        os.kill(one.pid, signal.SIGKILL)
         output, _ = process.communicate(timeout=2000)
     result = json.loads(output.splitlines()[-1])
-    assert result["trials"] == TRIALS
+    assert result["trials"] == 2
     assert not result["problems"]
     [folder] = (root / "sweeps").iterdir()
-    assert {outcome.samples_seen for outcome in Notes(str(folder)).outcomes().values()} == {STEPS * BATCH}
+    assert {outcome.samples_seen for outcome in Notes(str(folder)).outcomes().values()} == {LONG_STEPS * BATCH}
+    return result
+
+
+def test_trial_that_loses_a_worker_goes_on_from_its_checkpoint(make_command, tmp_path):
+    # One at a time: the worker is the checkpoint's.
+    program, root = make_command(f"training.steps={LONG_STEPS}", dials={"curation.p": [0.1, 0.3]}, at_once=1)
+    result = finish_beside_a_kill(program, root, "ray::RayTrain")
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}")
     nested = client.search_runs(["1"], f"tags.mlflow.parentRunId = '{result['mlflow_run_id']}'")
     histories = [steps_of(client.get_metric_history(run.info.run_id, "train/loss")) for run in nested]
-    assert all(set(history) == set(range(1, STEPS + 1)) for history in histories)
-    repeated = sum(len(history) - STEPS for history in histories)  # the steps since the last checkpoint, of one trial
-    assert repeated <= 10
+    [killed] = [history for history in histories if len(history) > LONG_STEPS]
+    assert [history for history in histories if history is not killed] == [list(range(1, LONG_STEPS + 1))]
+    [again] = [place for place in range(1, len(killed)) if killed[place] <= killed[place - 1]]
+    first = killed[again]  # after the checkpoint
+    assert killed == [*range(1, killed[again - 1] + 1), *range(first, LONG_STEPS + 1)]
+    assert first > 1
+    assert (first - 1) % CHECKPOINT_EVERY == 0
+
+
+def test_trial_that_loses_its_own_process_finds_its_place_again(make_command):
+    # There is room for one trial: with the places of the dead one's workers kept, none would ever begin again.
+    settings = ["compute.local_cpus=4", f"training.steps={LONG_STEPS}"]
+    program, root = make_command(*settings, dials={"curation.p": [0.1, 0.3]})
+    finish_beside_a_kill(program, root, "ray::ImplicitFunc")
+    assert len(files(root, "runs/*/result.json")) == 2

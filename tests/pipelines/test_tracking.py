@@ -64,7 +64,7 @@ def ask(server, path, **arguments):
 def trial_of(server, parent, number, folder):
     """A nested run as a training leaves it."""
     tags = {**nested_in(parent.run_id), "recipe": "test", "pool": "numbers", "p": "0.06", "t_en": "20"}
-    record = start_record(config_of(server), name=f"trial-{number}", tags=tags)
+    record = start_record(config_of(server), name=f"trial-{number}", place=f"trial-{number}", tags=tags)
     record.log_data_set(DATA_SET)
     for step in range(1, 6):
         record.log_metrics({"train/loss": 3.0 / step + number}, step=step)
@@ -80,7 +80,7 @@ def swept(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     (folder / "README.md").write_text("# A model")
     (folder / "model.safetensors").write_bytes(bytes(range(256)) * 4096)
-    parent = start_record(config_of(server), name="sweep", tags={"kind": "sweep"})
+    parent = start_record(config_of(server), name="sweep", place="sweep", tags={"kind": "sweep"})
     trials = [trial_of(server, parent, number, folder) for number in range(2)]
     parent.finish("FINISHED")
     return parent, trials
@@ -102,6 +102,16 @@ def test_record_reads_back_through_the_api(server, swept):
     assert data_set["dataset"]["digest"] == DATA_SET.digest
     history = MlflowClient(server.uri).get_metric_history(trials[0].run_id, "train/loss")
     assert [metric.step for metric in history] == [1, 2, 3, 4, 5]
+
+
+def test_run_that_was_lost_before_its_id_was_noted_is_taken_up(server):
+    first, other = (start_record(config_of(server), name="lost", place=place, tags={}) for place in ("a'\"b", "b"))
+    changed = config_of(server).model_copy(update={"seed": 7})  # MLflow lets no parameter change
+    again = start_record(changed, name="lost", place="a'\"b", tags={})
+    assert again == first != other
+    assert MlflowClient(server.uri).get_run(first.run_id).data.params["seed"] == "0"
+    first.log_metrics({METRIC: 0.5}, step=1)  # noted somewhere, then; and its folder is gone
+    assert start_record(changed, name="lost", place="a'\"b", tags={}) != first
 
 
 def test_artefacts_go_through_the_server_both_ways(server, swept, tmp_path, monkeypatch):
@@ -129,7 +139,7 @@ def test_champion_is_the_version_that_was_crowned_last_and_one_for_each_run(serv
 
 def test_machine_is_measured_while_a_run_goes_on(server, monkeypatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
-    record = start_record(config_of(server), name="measured", tags={})
+    record = start_record(config_of(server), name="measured", place="measured", tags={})
     client = MlflowClient(server.uri)
     with record.measuring_machine():
         deadline = time.monotonic() + 60
@@ -162,7 +172,7 @@ def own_server(tmp_path):
 
 
 def test_metrics_of_a_server_that_goes_away_arrive_when_it_is_back(own_server):
-    record = start_record(config_of(own_server), name="long", tags={})
+    record = start_record(config_of(own_server), name="long", place="long", tags={})
     with Delivery(record, pause_s=0.2) as delivery:
         delivery.put({"step": 1, "train/loss": 1.0})
         deadline = time.monotonic() + 60
