@@ -1,4 +1,4 @@
-"""A sweep that is killed, and a trial that loses a worker: the same trials, each trained once."""
+"""A sweep that is killed, and a trial that loses a worker or its own process: the same trials, each trained once."""
 
 import contextlib
 import json
