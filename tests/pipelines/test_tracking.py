@@ -114,6 +114,11 @@ def test_run_that_was_lost_before_its_id_was_noted_is_taken_up(server):
     assert start_record(changed, name="lost", place="a'\"b", tags={}) != first
 
 
+def test_record_prints_nothing(server, capsys):
+    start_record(config_of(server), name="silent", place="silent", tags={}).finish("FINISHED")
+    assert capsys.readouterr().out == ""
+
+
 def test_artefacts_go_through_the_server_both_ways(server, swept, tmp_path, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
