@@ -17,9 +17,9 @@ from pipelines.evaluation_sets import load_sets
 from pipelines.measures import View, measure_sets
 from pipelines.models import check_model, model_digest, model_name
 from pipelines.panels import Panels
+from pipelines.runs import TrainResult, load_record, load_result
 from pipelines.shards import Progress
 from pipelines.tasks import checked_tasks
-from pipelines.training import TrainResult, load_record, load_result
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from metaclip_core.model_folder import load_model
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
-from pipelines.training import load_result
+from pipelines.runs import load_result
 
 
 def export_open_clip(config: RunConfig, model_uri: str | None, *, out_uri: str) -> None:

@@ -24,10 +24,10 @@ from pipelines.manifest import Manifest, load_manifest
 from pipelines.models import check_model, model_digest
 from pipelines.pages import template
 from pipelines.pictures import read_pictures
+from pipelines.runs import load_result
 from pipelines.selection import read_unique
 from pipelines.shards import Progress
 from pipelines.sources.base import open_source
-from pipelines.training import load_result
 
 REVISION = 1
 _SHARDS_PER_BATCH = 1  # images of a shard are held at once

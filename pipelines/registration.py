@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.model_card import with_scores
-from pipelines.training import load_record, load_result
+from pipelines.runs import load_record, load_result
 
 CHAMPION = "champion"  # the alias of the best
 _MODEL = "model"

@@ -30,10 +30,10 @@ from pipelines.evaluate import load_metrics, load_views
 from pipelines.evaluation_sets import MEAN, EvaluationSet, metric_name
 from pipelines.measures import HIGH, LOW
 from pipelines.pages import ABOUT_STAGES, template, without_secrets, words
+from pipelines.runs import TrainResult, load_record, load_result
 from pipelines.shards import Progress
 from pipelines.tasks import COUNTS, GEOMETRY, HEADLINES
 from pipelines.tracking import record_card
-from pipelines.training import TrainResult, load_record, load_result
 
 _PLOTTED_LANGUAGES = 40
 _PLOTTED_CURVES = 6

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
@@ -18,7 +18,6 @@ from ray import tune
 from metaclip_core.room import Piece, jobs_at_once
 from metaclip_core.search_space import Point, corners
 from pipelines import storage
-from pipelines.board import board_of
 from pipelines.cluster import connected, data_pieces, nodes_of, resource
 from pipelines.config import RunConfig
 from pipelines.config.sweep import Analysis, Search
@@ -27,7 +26,7 @@ from pipelines.feed import feed_cpus
 from pipelines.registration import CHAMPION, register
 from pipelines.report import report
 from pipelines.schedule import scheduler_of
-from pipelines.search import FINISHED, NUMBER, PAIRS, POINT, PROBLEM, ListSource, OptunaSource, Points, Source
+from pipelines.search import ListSource, OptunaSource, Points, Source
 from pipelines.shards import Progress
 from pipelines.sweep_notes import Ending, Notes, Outcome
 from pipelines.sweep_report import (
@@ -41,6 +40,7 @@ from pipelines.sweep_report import (
 )
 from pipelines.sweep_trainings import Trainings, Verdict
 from pipelines.sweep_trial import TrialSpec, run_trial
+from pipelines.sweep_watch import Watch
 from pipelines.tracking import Record, forgiving, local_paths_absolute, start_record, tracking_uri
 from pipelines.trials import check_sweep, plan, trial_config
 from pipelines.validation import CPUS as VALIDATION_CPUS
@@ -96,7 +96,7 @@ def sweep(config: RunConfig, *, progress: Progress) -> SweepResult:
         record = _record(config, name, uri)
         notes = Notes(uri)
         task = _task(config, notes, trainings, points)
-        watch = _Watch(config, notes, task, trainings, progress)
+        watch = Watch(config, notes, task.total, task.next_number, trainings, progress)
         if task.unfinished or task.total is None or task.next_number < task.total:
             _run(config, task, watch, TrialSpec(config, name, record.run_id), at_once=at_once, notes=notes, uri=uri)
         return _result(config, name, uri, record, watch)
@@ -187,75 +187,8 @@ def _task(config: RunConfig, notes: Notes, trainings: Trainings, points: list[Po
     return _Task(len(points), unfinished, len(known), ListSource(iter(points[len(known) :])))
 
 
-@dataclass
-class _Watch(tune.Callback):
-    """Tune's callback, in the driver: notes how trials end."""
-
-    config: RunConfig
-    notes: Notes
-    task: _Task
-    trainings: Trainings
-    progress: Progress
-    problems: dict[int, str] = field(default_factory=dict)
-    rungs: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks; its copies are never read."""
-        return {}
-
-    def __post_init__(self) -> None:
-        self.outcomes = self.notes.outcomes()
-        self._show()
-
-    def stop(self, trial: Any) -> None:  # noqa: ANN401 - Tune's
-        """Have a trial end at its next report but one."""
-        board_of(self.trainings.prepare(trial.config[POINT])[1]).stop.remote()
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ANN401, ARG002 - Tune's
-        """Keep what the schedule compares."""
-        if self.config.sweep.metric in result:
-            rung = int(result[PAIRS]), float(result[self.config.sweep.metric])
-            self.rungs.setdefault(trial.trial_id, []).append(rung)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Tune's
-        """Note the outcome."""
-        result, number = trial.last_result, trial.config[NUMBER]
-        if PROBLEM in result:
-            self.problems[number] = result[PROBLEM]
-        else:
-            ending = Ending.FINISHED if result.get(FINISHED) else Ending.STOPPED
-            rungs = self.rungs.get(trial.trial_id, [])
-            compared = {self.config.sweep.metric: rungs[-1][1]} if rungs else {}  # not in every report
-            outcome = Outcome(
-                number=number,
-                point=trial.config[POINT],
-                run_name=self.trainings.prepare(trial.config[POINT])[1],
-                ending=ending,
-                metrics=compared | {name: float(value) for name, value in result.items() if _is_metric(name)},
-                samples_seen=int(result[PAIRS]),
-                rungs=rungs,
-            )
-            self.notes.write_outcome(outcome)
-            self.outcomes[number] = outcome
-        self._show()
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401, ARG002 - Tune's
-        """Keep that it failed for good: the next start tries it again."""
-        trace = str(trial.get_error() or "it died").strip()
-        self.problems[trial.config[NUMBER]] = trace.splitlines()[-1]
-        self._show()
-
-    def _show(self) -> None:
-        done = len(self.outcomes) + len(self.problems)
-        self.progress("trials", done, self.task.total or max(done, self.task.next_number))
-
-
-def _is_metric(name: str) -> bool:
-    return name.startswith(("train/", "valid/", "eval/"))
-
-
 def _run(
-    config: RunConfig, task: _Task, watch: _Watch, spec: TrialSpec, *, at_once: int, notes: Notes, uri: str
+    config: RunConfig, task: _Task, watch: Watch, spec: TrialSpec, *, at_once: int, notes: Notes, uri: str
 ) -> None:
     """Have Ray Tune run what is left."""
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # some metrics come with a trial's last report
@@ -292,7 +225,7 @@ def _run(
     tuner.fit()
 
 
-def _result(config: RunConfig, name: str, uri: str, record: Record, watch: _Watch) -> SweepResult:
+def _result(config: RunConfig, name: str, uri: str, record: Record, watch: Watch) -> SweepResult:
     outcomes = [outcome for _, outcome in sorted(watch.outcomes.items())]
     finished = [outcome for outcome in outcomes if outcome.ending is Ending.FINISHED]
     if not finished:

@@ -10,8 +10,8 @@ from metaclip_core.search_space import Point
 from pipelines.config import RunConfig
 from pipelines.curate import CurationResult, curate, locate
 from pipelines.manifest import Manifest, update_manifest
+from pipelines.runs import run_name, scaled
 from pipelines.shards import Progress
-from pipelines.training import run_name, scaled
 from pipelines.trials import trial_config
 
 

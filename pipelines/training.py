@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import logging
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,15 +18,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from metaclip_core.balancing import ENGLISH
 from metaclip_core.model_folder import save_model
-from metaclip_core.scaling import scale_worldwide
 from pipelines import checkpoint as checkpoints
 from pipelines import storage
 from pipelines.board import board_of
 from pipelines.cluster import check_cpus, check_matcher_cpus, connected, data_cpus, data_options
-from pipelines.config import RunConfig, build_config
-from pipelines.config.training import FeedMode, Scale
+from pipelines.config import RunConfig
+from pipelines.config.training import FeedMode
 from pipelines.curate import CurationResult, data_set, load_curation
-from pipelines.curated import Curated
 from pipelines.diagnosis import diverged_uri, stuck_since, stuck_uri
 from pipelines.errors import UserError
 from pipelines.evaluation_sets import load_sets
@@ -42,6 +37,7 @@ from pipelines.model_card import write_model_card
 from pipelines.places import release_places
 from pipelines.reading import Readers, Report, ignore, reading
 from pipelines.registered import remove_unregistered
+from pipelines.runs import TrainResult, load_begun, read_result, run_name, scaled, write_begun, write_result
 from pipelines.start import load_checkpoint, load_start
 from pipelines.tasks import checked_tasks
 from pipelines.tokenizer import make_tokenizer
@@ -51,45 +47,13 @@ from pipelines.waiting import missing, needed, telling
 from pipelines.window import window_of
 from pipelines.worker import Ending
 
-_log = logging.getLogger(__name__)
-
-REVISION = 2
-_RUN = "run.json"
-_RESULT = "result.json"
 _TOKENIZER = "tokenizer"
 _LEFTOVER = "leftover.parquet"
 _HELD_OUT = "held_out.parquet"
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """What a finished run was and made."""
-
-    run_name: str
-    checkpoint_uri: str
-    model_uri: str
-    mlflow_run_id: str
-    samples_seen: int
-    failed: dict[str, int]  # drawn rows that could not be trained on, by reason
-    left_over: int  # drawn rows that no full batch needed
-    metrics: dict[str, float] = field(default_factory=dict)  # of the last checkpoint
-
-
 class StoppedError(Exception):
     """Whoever reads the run's board had it stop."""
-
-
-def run_name(config: RunConfig, curated: Curated) -> str:
-    """The name of the run with this configuration: what its result depends on is in it, where it runs is not."""
-    content = config.model_dump(mode="json", include={"seed", "feed", "model", "training"}, exclude={"feed": {"mode"}})
-    version = storage.version_of(
-        "run",
-        REVISION,
-        thresholds=curated.version,
-        manifest=curated.manifest_digest,
-        **content,
-    )
-    return f"{config.recipe}-{version[:8]}"
 
 
 def train(
@@ -116,7 +80,7 @@ def train(
     config = scaled(config, curation)
     name = run_name(config, curation.curated)
     try:
-        return TrainResult(**storage.read_json(storage.join(storage.Layout(config.root).run(name), _RESULT)))
+        return read_result(storage.Layout(config.root).run(name))
     except FileNotFoundError:
         pass
     with connected(config.compute):
@@ -166,7 +130,7 @@ def _train(
     )
     with forgiving("the end of the run"):
         record.finish("FINISHED")
-    storage.write_json(storage.join(run_uri, _RESULT), dataclasses.asdict(result))  # last: then nothing is left to do
+    write_result(run_uri, result)  # last
     return result
 
 
@@ -192,37 +156,11 @@ def _describe(outcome: dict[str, Any], config: RunConfig, spec: WorkerSpec) -> s
     )
 
 
-def load_result(config: RunConfig) -> TrainResult:
-    """The finished run of this configuration.
-
-    Raises:
-        UserError: there is none.
-    """
-    curation = load_curation(config)
-    name = run_name(scaled(config, curation), curation.curated)
-    try:
-        content = storage.read_json(storage.join(storage.Layout(config.root).run(name), _RESULT))
-    except FileNotFoundError as error:
-        raise UserError(f"run {name} is not finished under {config.root}: run `metaclip train` first") from error
-    return TrainResult(**content)
-
-
-def find_record(config: RunConfig, name: str) -> Record:
-    """The MLflow run of a run that has begun. Raises FileNotFoundError."""
-    place = storage.join(storage.Layout(config.root).run(name), _RUN)
-    return Record(tracking_uri(config.tracking), storage.read_json(place)["mlflow_run_id"])
-
-
-def load_record(config: RunConfig, result: TrainResult) -> Record:
-    """The MLflow run of a finished run."""
-    return Record(tracking_uri(config.tracking), result.mlflow_run_id)
-
-
 def _prepare(config: RunConfig, curation: CurationResult, name: str, tags: Mapping[str, str]) -> Record:
     """What must be there before the first step; on a restart it is."""
     run_uri = storage.Layout(config.root).run(name)
     try:
-        record = find_record(config, name)
+        record = Record(tracking_uri(config.tracking), load_begun(run_uri)["mlflow_run_id"])
     except FileNotFoundError:
         pass
     else:
@@ -249,9 +187,7 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str, tags: Mappi
         write_held_out(config, curated, manifest, uri=storage.join(run_uri, _HELD_OUT))
     record = start_record(config, name=name, place=run_uri, tags={**_tags(config, curation), **tags})
     record.log_data_set(data_set(curation))
-    content = {"mlflow_run_id": record.run_id, "curated": dataclasses.asdict(curated)}
-    recipe = config.model_dump(mode="json", exclude={"tracking"})  # a server's address may hold a password
-    storage.write_json(storage.join(run_uri, _RUN), {**content, "config": recipe})
+    write_begun(run_uri, config, curated, record.run_id)
     return record
 
 
@@ -343,33 +279,3 @@ def _write_model(spec: WorkerSpec, checkpoint: Path, uri: str, record: Record) -
         storage.upload_folder(Path(name), uri)
         with forgiving("the model"):
             record.log_folder(Path(name), "model")
-
-
-def scaled(config: RunConfig, curation: CurationResult) -> RunConfig:
-    """The recipe with the global batch that its `training.scale` asks for.
-
-    Raises:
-        UserError: the draw keeps no English pair to scale by, or the batch does not divide by the workers.
-    """
-    training = config.training
-    if training.scale is Scale.AS_STATED:
-        return config
-    drawn = sum(curation.expected.values())
-    try:
-        found = scale_worldwide(
-            english_share=curation.expected.get(ENGLISH, 0.0) / max(drawn, 1e-9),
-            steps=training.steps,
-            global_batch_size=training.global_batch_size,
-            multiple_of=training.scale_multiple,
-        )
-    except ValueError as error:
-        raise UserError(f"training.scale {training.scale}: {error}") from error
-    _log.warning(
-        "%.1f%% of the drawn pairs are English: a global batch of %s, not %s, and %s pairs seen in %s steps",
-        100 * curation.expected[ENGLISH] / drawn,
-        *(f"{number:,}" for number in (found.global_batch_size, training.global_batch_size)),
-        *(f"{number:,}" for number in (found.seen_pairs, training.steps)),
-    )
-    recipe = config.model_dump(mode="json")
-    recipe["training"] |= {"global_batch_size": found.global_batch_size, "scale": Scale.AS_STATED}
-    return build_config(recipe)

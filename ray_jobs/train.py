@@ -10,7 +10,7 @@ from ray_jobs.options import DEFAULT_RECIPE, Json, Overrides, Recipe, Root, load
 from ray_jobs.progress import TrainingBar, bars
 
 if TYPE_CHECKING:
-    from pipelines.training import TrainResult
+    from pipelines.runs import TrainResult
 
 
 def command(

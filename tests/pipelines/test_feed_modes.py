@@ -23,7 +23,8 @@ from pipelines.deduplicate import read_duplicates
 from pipelines.errors import UserError
 from pipelines.manifest import load_manifest
 from pipelines.metadata import import_metadata
-from pipelines.training import run_name, train
+from pipelines.runs import run_name
+from pipelines.training import train
 from pipelines.window import window_of
 from tests.pipelines.layouts import LAYOUTS, rewrite
 

@@ -16,8 +16,8 @@ from pipelines.curate import CurationResult
 from pipelines.curated import Curated
 from pipelines.evaluation_sets import metric_name
 from pipelines.report import write_report
+from pipelines.runs import TrainResult
 from pipelines.thresholds import Thresholds
-from pipelines.training import TrainResult
 from tests.evaluation_sets import write_set
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,9 +10,9 @@ from pipelines.config import build_config
 from pipelines.curate import CurationResult
 from pipelines.errors import UserError
 from pipelines.model_card import with_scores, write_model_card
+from pipelines.runs import scaled
 from pipelines.start import load_start
 from pipelines.tokenizer import make_tokenizer
-from pipelines.training import scaled
 from tests.small_models import small_model, small_tokenizer
 
 
