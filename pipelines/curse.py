@@ -20,7 +20,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate import Evaluation, load_evaluations
 from pipelines.evaluation_sets import MEAN
 from pipelines.pages import template
-from pipelines.runs import load_begun
+from pipelines.runs import read_begun
 from pipelines.tasks import HEADLINES
 from pipelines.tracking import Record, tracking_uri
 
@@ -119,7 +119,7 @@ def _history(config: RunConfig, evaluation: Evaluation) -> dict[int, dict[str, f
         return {}
     run_uri = storage.Layout(config.root).run(evaluation.name)
     try:
-        run = load_begun(run_uri)
+        run = read_begun(run_uri)
     except FileNotFoundError:
         return {}
     record = Record(tracking_uri(config.tracking), run["mlflow_run_id"])

@@ -88,7 +88,7 @@ def write_begun(run_uri: str, config: RunConfig, curated: Curated, mlflow_run_id
     storage.write_json(storage.join(run_uri, _BEGUN), content)
 
 
-def load_begun(run_uri: str) -> dict[str, Any]:
+def read_begun(run_uri: str) -> dict[str, Any]:
     """What `write_begun` noted: `mlflow_run_id`, `curated` and `config`. Raises FileNotFoundError."""
     content: dict[str, Any] = storage.read_json(storage.join(run_uri, _BEGUN))
     return content

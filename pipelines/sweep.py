@@ -96,7 +96,7 @@ def sweep(config: RunConfig, *, progress: Progress) -> SweepResult:
         record = _record(config, name, uri)
         notes = Notes(uri)
         task = _task(config, notes, trainings, points)
-        watch = Watch(config, notes, task.total, task.next_number, trainings, progress)
+        watch = Watch(config, notes, total=task.total, begun=task.next_number, trainings=trainings, progress=progress)
         if task.unfinished or task.total is None or task.next_number < task.total:
             _run(config, task, watch, TrialSpec(config, name, record.run_id), at_once=at_once, notes=notes, uri=uri)
         return _result(config, name, uri, record, watch)

@@ -22,7 +22,7 @@ class Watch(tune.Callback):
     config: RunConfig
     notes: Notes
     total: int | None  # of trials; None: until their source has no more
-    begun: int  # of them, before
+    begun: int  # of them, by earlier starts of the sweep
     trainings: Trainings
     progress: Progress
     problems: dict[int, str] = field(default_factory=dict)

@@ -37,7 +37,7 @@ from pipelines.model_card import write_model_card
 from pipelines.places import release_places
 from pipelines.reading import Readers, Report, ignore, reading
 from pipelines.registered import remove_unregistered
-from pipelines.runs import TrainResult, load_begun, read_result, run_name, scaled, write_begun, write_result
+from pipelines.runs import TrainResult, read_begun, read_result, run_name, scaled, write_begun, write_result
 from pipelines.start import load_checkpoint, load_start
 from pipelines.tasks import checked_tasks
 from pipelines.tokenizer import make_tokenizer
@@ -160,7 +160,7 @@ def _prepare(config: RunConfig, curation: CurationResult, name: str, tags: Mappi
     """What must be there before the first step; on a restart it is."""
     run_uri = storage.Layout(config.root).run(name)
     try:
-        record = Record(tracking_uri(config.tracking), load_begun(run_uri)["mlflow_run_id"])
+        record = Record(tracking_uri(config.tracking), read_begun(run_uri)["mlflow_run_id"])
     except FileNotFoundError:
         pass
     else:
